@@ -1,0 +1,179 @@
+package ack
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Tally is a sum of what was counted on tokens.
+type Tally struct {
+	// Read is the number of records the input made.
+	Read uint64
+	// Outputs has, per output number of the Book, a count per Status.
+	Outputs [][NumStatus]uint64
+}
+
+// Add adds o to t.
+func (t *Tally) Add(o *Tally) {
+	t.Read += o.Read
+	for len(t.Outputs) < len(o.Outputs) {
+		t.Outputs = append(t.Outputs, [NumStatus]uint64{})
+	}
+	for i := range o.Outputs {
+		for s, n := range o.Outputs[i] {
+			t.Outputs[i][s] += n
+		}
+	}
+}
+
+// Token stands for one piece of an input's bytes. Count may be called
+// concurrently; Done exactly once, after the last Count.
+type Token struct {
+	read   atomic.Uint64
+	counts []atomic.Uint64 // output number × NumStatus + status
+	done   atomic.Bool
+	since  time.Time
+}
+
+// Expect makes room to count for outputs 0 … outputs-1. Call it before the
+// token is shared.
+func (t *Token) Expect(outputs int) {
+	if n := outputs * int(NumStatus); len(t.counts) < n {
+		grown := make([]atomic.Uint64, n)
+		for i := range t.counts {
+			grown[i].Store(t.counts[i].Load())
+		}
+		t.counts = grown
+	}
+}
+
+// CountRead adds n records that the input made.
+func (t *Token) CountRead(n int) {
+	if t != nil {
+		t.read.Add(uint64(n))
+	}
+}
+
+// Count adds n records that ended with status s at the output.
+func (t *Token) Count(output int, s Status, n int) {
+	if t != nil && n != 0 {
+		t.counts[output*int(NumStatus)+int(s)].Add(uint64(n))
+	}
+}
+
+// Done says that all records of the piece are finished at all outputs. A nil
+// token may be done.
+func (t *Token) Done() {
+	if t == nil {
+		return
+	}
+	if t.done.Swap(true) {
+		panic("ack: token done twice")
+	}
+}
+
+func (t *Token) addTo(sum *Tally) {
+	sum.Read += t.read.Load()
+	for len(sum.Outputs)*int(NumStatus) < len(t.counts) {
+		sum.Outputs = append(sum.Outputs, [NumStatus]uint64{})
+	}
+	for i := range t.counts {
+		if n := t.counts[i].Load(); n != 0 {
+			sum.Outputs[i/int(NumStatus)][i%int(NumStatus)] += n
+		}
+	}
+}
+
+// Tracker releases positions of type P in the order in which they were
+// tracked. Safe for concurrent use.
+type Tracker[P any] struct {
+	mu   sync.Mutex
+	open []entry[P] // FIFO; open[head:] is live
+	head int
+	free []*Token
+}
+
+type entry[P any] struct {
+	pos   P
+	token *Token
+}
+
+// Track returns the token for the bytes that end at pos. Calls must come in
+// the order of the positions. now is only for Open.
+func (t *Tracker[P]) Track(pos P, now time.Time) *Token {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var tok *Token
+	if n := len(t.free); n > 0 {
+		tok = t.free[n-1]
+		t.free = t.free[:n-1]
+	} else {
+		tok = new(Token)
+	}
+	tok.since = now
+	if t.head > 0 && len(t.open) == cap(t.open) {
+		n := copy(t.open, t.open[t.head:])
+		clear(t.open[n:])
+		t.open = t.open[:n]
+		t.head = 0
+	}
+	t.open = append(t.open, entry[P]{pos, tok})
+	return tok
+}
+
+// Advance passes every token up to the first that is not done, adds what was
+// counted on them to sum, and returns the last position passed. ok is false
+// if there was none.
+func (t *Tracker[P]) Advance(sum *Tally) (pos P, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for t.head < len(t.open) && t.open[t.head].token.done.Load() {
+		e := &t.open[t.head]
+		pos, ok = e.pos, true
+		e.token.addTo(sum)
+		t.recycle(e.token)
+		*e = entry[P]{}
+		t.head++
+	}
+	if t.head == len(t.open) {
+		t.open, t.head = t.open[:0], 0
+	}
+	return pos, ok
+}
+
+// maxFree bounds the tokens kept for reuse; more are left to the collector.
+const maxFree = 64
+
+func (t *Tracker[P]) recycle(tok *Token) {
+	if len(t.free) >= maxFree {
+		return
+	}
+	tok.read.Store(0)
+	for i := range tok.counts {
+		tok.counts[i].Store(0)
+	}
+	tok.done.Store(false)
+	t.free = append(t.free, tok)
+}
+
+// Peek adds to sum what has been counted so far on tokens not yet passed.
+// Together with the sums that Advance gave it is the state of this moment.
+func (t *Tracker[P]) Peek(sum *Tally) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range t.open[t.head:] {
+		e.token.addTo(sum)
+	}
+}
+
+// Open returns how many tokens have not been passed and, if there are any,
+// since when the oldest is open.
+func (t *Tracker[P]) Open() (n int, oldest time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n = len(t.open) - t.head; n > 0 {
+		oldest = t.open[t.head].token.since
+	}
+	return n, oldest
+}
