@@ -333,7 +333,7 @@ func (b *Batch) KeepScratch(p []byte) { b.sbuf = p[:0] }
 // Size returns the memory the batch occupies, in bytes: what is charged to the
 // budget.
 func (b *Batch) Size() int {
-	const recordSize, fieldSize, refSize, fixed = 64, 12, 40, 512
+	const recordSize, fieldSize, refSize, fixed = 72, 12, 40, 512
 	return fixed + cap(b.buf) + recordSize*cap(b.recs) + fieldSize*cap(b.fields) + refSize*cap(b.streams) + 4*cap(b.live) + cap(b.sbuf)
 }
 

@@ -26,6 +26,11 @@ type Record struct {
 	// Source is the message as it was read, after joining partial lines. It is
 	// what the record's id is made from and never changes.
 	Source Span
+	// KnownKeys is, for a body flagged JSONObject, the set of its well-known
+	// top-level keys, one bit each as numbered by wire/json.Known. Encoders
+	// learn from it without looking whether a name of theirs stands in the
+	// body already.
+	KnownKeys uint64
 
 	fieldOff uint32
 	fieldLen uint16
