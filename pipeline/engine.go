@@ -1,0 +1,372 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/weirlog/weir/ack"
+	"github.com/weirlog/weir/record"
+)
+
+// Config is what New needs.
+type Config struct {
+	// Budget bounds the memory of batches.
+	Budget *Budget
+	// Book numbers the outputs; the outputs of every graph must be in it.
+	Book *ack.Book
+	// Inputs by component id.
+	Inputs map[string]Input
+	// Graph is the first graph.
+	Graph *Graph
+	// Grace is how long a stop waits for the queues to drain; 0 means not at
+	// all.
+	Grace time.Duration
+	// Now is the clock that steps see; nil means time.Now.
+	Now func() time.Time
+	// Logger may be nil.
+	Logger *slog.Logger
+}
+
+// Engine runs a pipeline. Make it with New and run it once.
+type Engine struct {
+	cfg   Config
+	log   *slog.Logger
+	pool  record.Pool
+	graph atomic.Pointer[Graph]
+
+	stepErrors atomic.Uint64
+
+	mu      sync.Mutex
+	running map[*Output]*runner // all outputs with a live deliverer
+	inputs  map[string]*inputRun
+	outCtx  context.Context
+	wg      sync.WaitGroup // deliverers and inputs
+	ended   chan error     // an input that returned by itself
+	stopped bool
+}
+
+type runner struct {
+	cancel  context.CancelFunc
+	retired bool // no longer in the graph, draining
+	done    chan struct{}
+}
+
+type inputRun struct {
+	in     Input
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error
+}
+
+// New checks the configuration and returns an engine that is not yet running.
+func New(cfg Config) (*Engine, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Budget == nil || cfg.Book == nil || cfg.Graph == nil {
+		return nil, errors.New("pipeline: Budget, Book and Graph are required")
+	}
+	if err := cfg.Graph.check(); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg: cfg, log: cfg.Logger,
+		running: make(map[*Output]*runner),
+		inputs:  make(map[string]*inputRun),
+		ended:   make(chan error, 16),
+	}
+	e.graph.Store(cfg.Graph)
+	return e, nil
+}
+
+// Run starts the outputs, then the inputs, and blocks until ctx ends, an input
+// fails, or all inputs have come to their end; then it stops in order. It
+// returns the first input's error, or ErrUndelivered if the grace ended with
+// records still waiting, else nil.
+func (e *Engine) Run(ctx context.Context) error {
+	outCtx, stopOutputs := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopOutputs()
+	e.mu.Lock()
+	e.outCtx = outCtx
+	for _, o := range e.graph.Load().Outputs {
+		e.startOutput(o)
+	}
+	for id, in := range e.cfg.Inputs {
+		e.startInput(ctx, id, in)
+	}
+	e.mu.Unlock()
+
+	err := e.wait(ctx)
+
+	e.mu.Lock()
+	e.stopped = true
+	inputs := make([]*inputRun, 0, len(e.inputs))
+	for _, in := range e.inputs {
+		in.cancel()
+		inputs = append(inputs, in)
+	}
+	e.mu.Unlock()
+	for _, in := range inputs {
+		<-in.done
+	}
+	left := e.drain(e.cfg.Grace)
+	stopOutputs()
+	e.wg.Wait()
+	for _, in := range inputs {
+		if f, ok := in.in.(Finisher); ok {
+			err = errors.Join(err, f.Finish(context.WithoutCancel(ctx)))
+		}
+	}
+	if left > 0 {
+		e.log.Info("stopped with records undelivered; they are read again at the next start", "records", left)
+		if err == nil && ctx.Err() == nil {
+			err = ErrUndelivered
+		}
+	}
+	return err
+}
+
+// ErrUndelivered says that inputs ended but not everything could be delivered
+// within the grace.
+var ErrUndelivered = errors.New("stopped before everything was delivered")
+
+// wait returns when the engine is to stop.
+func (e *Engine) wait(ctx context.Context) error {
+	if len(e.cfg.Inputs) == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-e.ended:
+			if err != nil {
+				return err
+			}
+			e.mu.Lock()
+			live := len(e.inputs)
+			for _, in := range e.inputs {
+				select {
+				case <-in.done:
+					live--
+				default:
+				}
+			}
+			e.mu.Unlock()
+			if live == 0 {
+				return nil
+			}
+		}
+	}
+}
+
+// startInput runs an input. The caller holds mu.
+func (e *Engine) startInput(ctx context.Context, id string, in Input) {
+	ctx, cancel := context.WithCancel(ctx)
+	run := &inputRun{in: in, cancel: cancel, done: make(chan struct{})}
+	e.inputs[id] = run
+	e.wg.Add(1)
+	go func() {
+		defer e.wg.Done()
+		err := in.Run(ctx, sink{e})
+		if err != nil {
+			err = fmt.Errorf("input %s: %w", id, err)
+		}
+		run.err = err
+		stopped := ctx.Err() != nil
+		close(run.done)
+		if err != nil || !stopped {
+			select {
+			case e.ended <- err:
+			default: // a stop is under way already
+			}
+		}
+	}()
+}
+
+// startOutput runs an output's deliverer if it is not running. The caller
+// holds mu.
+func (e *Engine) startOutput(o *Output) {
+	if r := e.running[o]; r != nil {
+		r.retired = false
+		return
+	}
+	ctx, cancel := context.WithCancel(e.outCtx)
+	r := &runner{cancel: cancel, done: make(chan struct{})}
+	e.running[o] = r
+	e.wg.Add(1)
+	go func() {
+		defer e.wg.Done()
+		defer close(r.done)
+		if err := o.Deliverer.Run(ctx); err != nil && ctx.Err() == nil {
+			e.log.Error("output stopped", "output", o.Name, "error", err)
+		}
+	}()
+}
+
+// drainPoll is how often a stop looks whether the queues are empty. Deliverers
+// have no event for "nothing waits any more" because waiting is a sum over
+// queue, batcher, retries and requests in flight.
+const drainPoll = 10 * time.Millisecond
+
+// drain waits until nothing waits any more, at most for grace, and returns how
+// many records still wait.
+func (e *Engine) drain(grace time.Duration) int64 {
+	deadline := time.NewTimer(grace)
+	defer deadline.Stop()
+	tick := time.NewTicker(drainPoll)
+	defer tick.Stop()
+	for {
+		left := e.Waiting()
+		if left == 0 {
+			return 0
+		}
+		select {
+		case <-deadline.C:
+			return left
+		case <-tick.C:
+		}
+	}
+}
+
+// Waiting returns how many records wait at outputs, retired ones included.
+func (e *Engine) Waiting() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var n int64
+	for o := range e.running {
+		n += o.Deliverer.Waiting()
+	}
+	return n
+}
+
+// Swap puts a new graph in place of the present one, between two batches.
+// Outputs of the new graph that are the same *Output go on as they are; new
+// ones start; those that are no longer in it finish what waits at them and
+// stop. Reap must be called now and then to collect the latter.
+func (e *Engine) Swap(g *Graph) error {
+	if err := g.check(); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopped || e.outCtx == nil {
+		return errors.New("pipeline: not running")
+	}
+	for _, o := range g.Outputs {
+		e.startOutput(o)
+	}
+	e.graph.Store(g)
+	for o, r := range e.running {
+		r.retired = !contains(g.Outputs, o)
+	}
+	e.cfg.Budget.Wake()
+	return nil
+}
+
+func contains(outs []*Output, o *Output) bool {
+	for _, x := range outs {
+		if x == o {
+			return true
+		}
+	}
+	return false
+}
+
+// Reap stops retired outputs at which nothing waits any more and returns those
+// that still have a backlog.
+func (e *Engine) Reap() []*Output {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var busy []*Output
+	for o, r := range e.running {
+		switch {
+		case !r.retired:
+		case o.Deliverer.Waiting() == 0:
+			r.cancel()
+			delete(e.running, o)
+		default:
+			busy = append(busy, o)
+		}
+	}
+	return busy
+}
+
+// Graph returns the present graph.
+func (e *Engine) Graph() *Graph { return e.graph.Load() }
+
+// StepErrors returns how many times a step reported that it is broken.
+func (e *Engine) StepErrors() uint64 { return e.stepErrors.Load() }
+
+// sink is the engine as inputs see it.
+type sink struct{ e *Engine }
+
+func (s sink) Get() *record.Batch {
+	if s.e.cfg.Budget.spent() || s.e.graph.Load().full() {
+		return nil
+	}
+	return s.e.pool.Get(s.e.release)
+}
+
+func (s sink) Room() <-chan struct{} { return s.e.cfg.Budget.Room() }
+
+func (s sink) Put(ctx context.Context, b *record.Batch) error { return s.e.put(ctx, b) }
+
+func (e *Engine) release(b *record.Batch) {
+	n := b.Charge()
+	e.pool.Put(b)
+	if n != 0 {
+		e.cfg.Budget.refund(n)
+	}
+}
+
+// put runs the steps, freezes and routes the batch.
+func (e *Engine) put(ctx context.Context, b *record.Batch) error {
+	if err := ctx.Err(); err != nil {
+		b.Abandon()
+		return err
+	}
+	g := e.graph.Load()
+	outputs := e.cfg.Book.Len()
+	for _, t := range b.Tokens() {
+		t.Expect(outputs)
+	}
+	now := e.cfg.Now()
+	for _, s := range g.Steps {
+		if err := s.Process(b, now); err != nil {
+			if e.stepErrors.Add(1) == 1 {
+				e.log.Error("step failed; records go on unchanged by it", "step", s.Name, "error", err)
+			}
+		}
+	}
+	countRead(b)
+	b.SetCharge(int64(b.Size()))
+	e.cfg.Budget.charge(b.Charge())
+	b.Freeze()
+	g.route(b)
+	b.Release()
+	return nil
+}
+
+// countRead counts every record on its token as read.
+func countRead(b *record.Batch) {
+	recs, streams := b.Records(), b.Streams()
+	for i := 0; i < len(recs); {
+		st := recs[i].Stream
+		j := i + 1
+		for j < len(recs) && recs[j].Stream == st {
+			j++
+		}
+		streams[st].Token.CountRead(j - i)
+		i = j
+	}
+}

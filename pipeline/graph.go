@@ -1,0 +1,213 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/weirlog/weir/ack"
+	"github.com/weirlog/weir/record"
+)
+
+// Input is where records come from. Run blocks until ctx ends, then stops
+// reading and returns nil; an earlier nil says that the input has come to its
+// end, an error that it cannot go on.
+type Input interface {
+	Run(ctx context.Context, sink record.Sink) error
+}
+
+// Finisher is an Input with something to do when everything that could be
+// delivered has been: saving its positions.
+type Finisher interface {
+	Finish(ctx context.Context) error
+}
+
+// Stage is one step of the pipeline. Process changes the batch in place and
+// must not keep it; it is called by one goroutine at a time per batch but
+// concurrently for different batches. An error means that the step itself is
+// broken for this batch; the batch goes on as the step left it.
+type Stage interface {
+	Process(b *record.Batch, now time.Time) error
+}
+
+// Queue is the waiting line before an output's deliverer. Put never blocks; it
+// may be called when Full.
+type Queue interface {
+	Put(p record.Part) bool
+	Full() bool
+}
+
+// Deliverer takes parts from its queue and sees to it that every record of
+// them ends in one ack.Status.
+type Deliverer interface {
+	// Run works until ctx ends. What is then not delivered stays open.
+	Run(ctx context.Context) error
+	// Waiting is the number of records that were put in the queue and are not
+	// finished.
+	Waiting() int64
+}
+
+// Policy says what happens when a queue is full.
+type Policy uint8
+
+const (
+	// Wait: inputs stop reading until there is room.
+	Wait Policy = iota
+	// Drop: new records are dropped for this output and counted.
+	Drop
+)
+
+// Output is a destination as the engine sees it.
+type Output struct {
+	Name      string // component id, such as elasticsearch/main
+	Index     int    // its number in the ack.Book
+	Queue     Queue
+	Deliverer Deliverer
+	WhenFull  Policy
+}
+
+// Match is a condition on record i of a batch; nil matches everything.
+type Match func(b *record.Batch, i int) bool
+
+// Route sends the records it matches to some outputs. The first route that
+// matches wins unless it says Continue.
+type Route struct {
+	Match    Match
+	To       []int // positions in Graph.Outputs
+	Continue bool
+}
+
+// Graph is everything behind the inputs. It is immutable.
+type Graph struct {
+	Steps []Step
+	// Routes may be empty: everything goes to every output.
+	Routes  []Route
+	Outputs []*Output
+}
+
+// Step is a Stage with the name that errors and counters use.
+type Step struct {
+	Name string
+	Stage
+}
+
+// maxOutputs is how many outputs a graph may have: routing keeps one bit each.
+const maxOutputs = 64
+
+func (g *Graph) check() error {
+	if len(g.Outputs) == 0 {
+		return fmt.Errorf("pipeline has no output")
+	}
+	if len(g.Outputs) > maxOutputs {
+		return fmt.Errorf("pipeline has %d outputs, at most %d are possible", len(g.Outputs), maxOutputs)
+	}
+	for _, r := range g.Routes {
+		for _, o := range r.To {
+			if o < 0 || o >= len(g.Outputs) {
+				return fmt.Errorf("route to output number %d of %d", o, len(g.Outputs))
+			}
+		}
+	}
+	return nil
+}
+
+// full reports whether an output that must not lose anything has no room.
+func (g *Graph) full() bool {
+	for _, o := range g.Outputs {
+		if o.WhenFull == Wait && o.Queue.Full() {
+			return true
+		}
+	}
+	return false
+}
+
+// route gives every live record of the frozen batch to its outputs' queues and
+// counts what goes nowhere. The caller is a user of the batch.
+func (g *Graph) route(b *record.Batch) {
+	live := b.Live()
+	var dropped []uint32
+	if n := b.NumRecords(); n > len(live) {
+		dropped = complement(live, n)
+	}
+	var masks []uint64
+	if len(g.Routes) > 0 && len(live) > 0 {
+		masks = g.masks(b, live)
+	}
+	for at, o := range g.Outputs {
+		record.CountRecords(b, dropped, o.Index, ack.DroppedStep)
+		idx := live
+		if masks != nil {
+			idx = selectBit(b, live, masks, at, o.Index)
+		}
+		if len(idx) == 0 {
+			continue
+		}
+		p := record.NewPart(b, idx)
+		if o.WhenFull == Drop && o.Queue.Full() {
+			p.Settle(o.Index, ack.DroppedFull)
+			continue
+		}
+		// A queue refuses only when it is closed, that is, in a stop: the part
+		// stays open and is read again.
+		_ = o.Queue.Put(p)
+	}
+}
+
+// masks returns for every live record the set of outputs it goes to.
+func (g *Graph) masks(b *record.Batch, live []uint32) []uint64 {
+	masks := make([]uint64, len(live))
+	for k, i := range live {
+		for _, r := range g.Routes {
+			if r.Match != nil && !r.Match(b, int(i)) {
+				continue
+			}
+			for _, o := range r.To {
+				masks[k] |= 1 << o
+			}
+			if !r.Continue {
+				break
+			}
+		}
+	}
+	return masks
+}
+
+// selectBit returns the live records that go to the output at that position
+// and counts the others as routed elsewhere.
+func selectBit(b *record.Batch, live []uint32, masks []uint64, at, index int) []uint32 {
+	n := 0
+	for _, m := range masks {
+		n += int(m >> at & 1)
+	}
+	if n == len(live) {
+		return live
+	}
+	idx := make([]uint32, 0, len(live))
+	for k, m := range masks {
+		if m>>at&1 == 1 {
+			idx = append(idx, live[k])
+		}
+	}
+	var rest []uint32
+	for k, m := range masks {
+		if m>>at&1 == 0 {
+			rest = append(rest, live[k])
+		}
+	}
+	record.CountRecords(b, rest, index, ack.DroppedRoute)
+	return idx
+}
+
+// complement returns the numbers below n that are not in live, ascending.
+func complement(live []uint32, n int) []uint32 {
+	out := make([]uint32, 0, n-len(live))
+	k := 0
+	for i := range uint32(n) {
+		if k < len(live) && live[k] == i {
+			k++
+			continue
+		}
+		out = append(out, i)
+	}
+	return out
+}
