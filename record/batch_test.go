@@ -3,6 +3,7 @@ package record
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,7 +53,7 @@ func TestFields(t *testing.T) {
 	set(1, "b", "4")
 	set(0, "a", "5") // replaces
 	b.RemoveField(1, "a")
-	if got := fmt.Sprint(get(0, "a"), get(0, "b"), get(1, "a"), get(1, "b"), get(2, "a")); got != "5 3 - 4 -" {
+	if got := strings.Join([]string{get(0, "a"), get(0, "b"), get(1, "a"), get(1, "b"), get(2, "a")}, " "); got != "5 3 - 4 -" {
 		t.Fatal(got)
 	}
 	for i := range MaxKeys + 10 {
