@@ -1,0 +1,226 @@
+package metrics
+
+import (
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Snapshot is the state of the process at one moment. Durations are in
+// seconds, sizes in bytes. Maps are keyed by the value of the label.
+type Snapshot struct {
+	Inputs  []Input
+	Outputs []Output
+	Kube    *Kube // nil without a watch
+	Config  Config
+
+	BudgetUsed, BudgetLimit int64
+	StepErrors              uint64
+	CheckpointErrors        uint64
+}
+
+// Input is one input.
+type Input struct {
+	ID             string
+	Bytes          map[string]Bytes // by namespace
+	LagSeconds     float64
+	OldestUnacked  float64
+	Files          map[string]int
+	OpenHandles    int
+	HeldBytes      int64
+	Gaps           map[string]uint64
+	Errors         map[string]uint64
+	SinceLastPass  float64
+	LastPassIsSane bool
+}
+
+// Bytes are the byte counters of the ledger: Written = Read + Unread + Lost.
+type Bytes struct{ Written, Read, Unread, Lost int64 }
+
+// Output is one output.
+type Output struct {
+	Name                string
+	Read                uint64
+	Records             map[[2]string]uint64 // by class and reason
+	Waiting             int64
+	BufferBytes         int64
+	BufferCapacity      int64
+	OldestSeconds       float64
+	Requests            map[string]uint64
+	BytesSent           uint64
+	Retried             uint64
+	Inflight            int
+	ConcurrencyLimit    int
+	Healthy, Endpoints  int
+	LastSuccess         time.Time
+	DeadLetterBytes     int64
+	HasDeadLetterOnDisk bool
+}
+
+// Kube is the watch of this node's pods.
+type Kube struct {
+	Synced           bool
+	Pods             int
+	WatchRestarts    uint64
+	LastEvent        time.Time
+	AnnotationErrors uint64
+}
+
+// Config is the state of the configuration.
+type Config struct {
+	LastReloadOK bool
+	Accepted     uint64
+	Refused      uint64
+	LoadedAt     time.Time
+}
+
+// Collector turns snapshots into metrics.
+type Collector struct {
+	version  string
+	start    time.Time
+	snapshot func() Snapshot
+	now      func() time.Time
+	descs    map[string]*prometheus.Desc
+	kinds    map[string]prometheus.ValueType
+}
+
+// NewCollector returns a collector that calls snapshot at each scrape, which
+// must be safe for concurrent use.
+func NewCollector(version string, snapshot func() Snapshot) *Collector {
+	c := &Collector{
+		version: version, start: time.Now(), snapshot: snapshot, now: time.Now,
+		descs: make(map[string]*prometheus.Desc, len(defs)),
+		kinds: make(map[string]prometheus.ValueType, len(defs)),
+	}
+	for _, d := range defs {
+		c.descs[d.name] = prometheus.NewDesc(d.name, d.help, d.labels, nil)
+		c.kinds[d.name] = d.kind
+	}
+	return c
+}
+
+// Handler serves /metrics.
+func (c *Collector) Handler() http.Handler {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// Describe implements prometheus.Collector.
+func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *Collector) Collect(ch chan<- prometheus.Metric) {
+	emit := func(name string, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(c.descs[name], c.kinds[name], v, labels...)
+	}
+	s := c.snapshot()
+	now := c.now()
+	emit("weir_build_info", 1, c.version, runtime.Version())
+	emit("weir_start_time_seconds", seconds(c.start))
+	for i := range s.Inputs {
+		collectInput(emit, &s.Inputs[i])
+	}
+	for i := range s.Outputs {
+		collectOutput(emit, &s.Outputs[i], now)
+	}
+	emit("weir_budget_used_bytes", float64(s.BudgetUsed))
+	emit("weir_budget_limit_bytes", float64(s.BudgetLimit))
+	emit("weir_step_errors_total", float64(s.StepErrors))
+	emit("weir_checkpoint_errors_total", float64(s.CheckpointErrors))
+	if k := s.Kube; k != nil {
+		emit("weir_kube_synced", bit(k.Synced))
+		emit("weir_kube_pods", float64(k.Pods))
+		emit("weir_kube_watch_restarts_total", float64(k.WatchRestarts))
+		if !k.LastEvent.IsZero() {
+			emit("weir_kube_last_event_seconds", now.Sub(k.LastEvent).Seconds())
+		}
+		emit("weir_annotation_errors_total", float64(k.AnnotationErrors))
+	}
+	emit("weir_config_reload_success", bit(s.Config.LastReloadOK))
+	emit("weir_config_reloads_total", float64(s.Config.Accepted), "accepted")
+	emit("weir_config_reloads_total", float64(s.Config.Refused), "refused")
+	emit("weir_config_reload_seconds", seconds(s.Config.LoadedAt))
+}
+
+type emitFunc func(name string, v float64, labels ...string)
+
+func collectInput(emit emitFunc, in *Input) {
+	for ns, b := range in.Bytes {
+		emit("weir_input_written_bytes_total", float64(b.Written), in.ID, ns)
+		emit("weir_input_read_bytes_total", float64(b.Read), in.ID, ns)
+		emit("weir_input_unread_bytes_total", float64(b.Unread), in.ID, ns)
+		emit("weir_input_lost_bytes_total", float64(b.Lost), in.ID, ns)
+	}
+	emit("weir_input_lag_seconds", in.LagSeconds, in.ID)
+	emit("weir_input_oldest_unacked_seconds", in.OldestUnacked, in.ID)
+	for state, n := range in.Files {
+		emit("weir_input_files", float64(n), in.ID, state)
+	}
+	emit("weir_input_open_handles", float64(in.OpenHandles), in.ID)
+	emit("weir_input_held_bytes", float64(in.HeldBytes), in.ID)
+	for reason, n := range in.Gaps {
+		emit("weir_input_gaps_total", float64(n), in.ID, reason)
+	}
+	for kind, n := range in.Errors {
+		emit("weir_input_errors_total", float64(n), in.ID, kind)
+	}
+	if in.LastPassIsSane {
+		emit("weir_input_last_pass_seconds", in.SinceLastPass, in.ID)
+	}
+}
+
+func collectOutput(emit emitFunc, o *Output, now time.Time) {
+	emit("weir_read_records_total", float64(o.Read), o.Name)
+	for k, n := range o.Records {
+		switch k[0] {
+		case "delivered":
+			emit("weir_delivered_records_total", float64(n), o.Name, k[1])
+		case "dropped":
+			emit("weir_dropped_records_total", float64(n), o.Name, k[1])
+		case "dead":
+			emit("weir_dead_records_total", float64(n), o.Name, k[1])
+		}
+	}
+	emit("weir_waiting_records", float64(o.Waiting), o.Name)
+	emit("weir_buffer_bytes", float64(o.BufferBytes), o.Name)
+	emit("weir_buffer_capacity_bytes", float64(o.BufferCapacity), o.Name)
+	emit("weir_buffer_oldest_seconds", o.OldestSeconds, o.Name)
+	for code, n := range o.Requests {
+		emit("weir_output_requests_total", float64(n), o.Name, code)
+	}
+	emit("weir_output_bytes_total", float64(o.BytesSent), o.Name)
+	emit("weir_output_retried_records_total", float64(o.Retried), o.Name)
+	emit("weir_output_inflight", float64(o.Inflight), o.Name)
+	emit("weir_output_concurrency_limit", float64(o.ConcurrencyLimit), o.Name)
+	emit("weir_output_healthy_endpoints", float64(o.Healthy), o.Name)
+	emit("weir_output_endpoints", float64(o.Endpoints), o.Name)
+	if !o.LastSuccess.IsZero() {
+		emit("weir_output_last_success_seconds", now.Sub(o.LastSuccess).Seconds(), o.Name)
+	}
+	if o.HasDeadLetterOnDisk {
+		emit("weir_dlq_bytes", float64(o.DeadLetterBytes), o.Name)
+	}
+}
+
+func bit(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixNano()) / 1e9
+}

@@ -1,0 +1,99 @@
+// Package metrics names every metric of weir in one place and turns snapshots
+// of the running process into Prometheus metrics. Nothing else imports the
+// Prometheus library.
+//
+// Hot paths do not know this package: they count per batch in their own
+// fields, and a snapshot is taken when somebody scrapes.
+package metrics
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type def struct {
+	name   string
+	help   string
+	labels []string
+	kind   prometheus.ValueType
+}
+
+const (
+	counter = prometheus.CounterValue
+	gauge   = prometheus.GaugeValue
+)
+
+// The list is stable: a rename is a breaking change and has a line in the
+// changelog.
+var defs = []def{
+	{"weir_build_info", "Version of the running binary; always 1.", []string{"version", "go_version"}, gauge},
+	{"weir_start_time_seconds", "When the process started, in Unix seconds.", nil, gauge},
+
+	{"weir_input_written_bytes_total", "Bytes that containers have written into their files: read + unread + lost.", []string{"input", "namespace"}, counter},
+	{"weir_input_read_bytes_total", "Bytes taken from files.", []string{"input", "namespace"}, counter},
+	{"weir_input_unread_bytes_total", "Bytes written and not read yet. It falls as they are read.", []string{"input", "namespace"}, gauge},
+	{"weir_input_lost_bytes_total", "Bytes known to have existed that nobody can read any more.", []string{"input", "namespace"}, counter},
+	{"weir_input_lag_seconds", "Age of the oldest byte written and not read yet, as far as file times tell.", []string{"input"}, gauge},
+	{"weir_input_oldest_unacked_seconds", "For how long the oldest piece that was read has not been finished at every output.", []string{"input"}, gauge},
+	{"weir_input_files", "Files known, by state.", []string{"input", "state"}, gauge},
+	{"weir_input_open_handles", "File handles held open.", []string{"input"}, gauge},
+	{"weir_input_held_bytes", "Unread bytes of deleted files that are held for reading.", []string{"input"}, gauge},
+	{"weir_input_gaps_total", "Gap records written because bytes are missing, by reason.", []string{"input", "reason"}, counter},
+	{"weir_input_errors_total", "Things that went wrong while reading, by kind.", []string{"input", "kind"}, counter},
+	{"weir_input_last_pass_seconds", "Time since the input last looked at its files.", []string{"input"}, gauge},
+
+	{"weir_read_records_total", "Records made from what was read, as each output is to account for them.", []string{"output"}, counter},
+	{"weir_delivered_records_total", "Records the destination has taken.", []string{"output", "reason"}, counter},
+	{"weir_dropped_records_total", "Records that ended without reaching this output, by reason: step and route on purpose, queue_full and rejected by policy.", []string{"output", "reason"}, counter},
+	{"weir_dead_records_total", "Records in the dead-letter queue, by reason.", []string{"output", "reason"}, counter},
+	{"weir_waiting_records", "Records read and not finished: read - delivered - dropped - dead.", []string{"output"}, gauge},
+
+	{"weir_buffer_bytes", "Bytes that wait at the output.", []string{"output"}, gauge},
+	{"weir_buffer_capacity_bytes", "Bytes that may wait in the output's queue before it is full.", []string{"output"}, gauge},
+	{"weir_buffer_oldest_seconds", "Age of the oldest record that waits at the output.", []string{"output"}, gauge},
+	{"weir_budget_used_bytes", "Memory of all batches alive.", nil, gauge},
+	{"weir_budget_limit_bytes", "Memory that batches may use before inputs stop reading.", nil, gauge},
+
+	{"weir_output_requests_total", "Attempts by result code (ok or an error kind).", []string{"output", "code"}, counter},
+	{"weir_output_bytes_total", "Bytes of request bodies as sent.", []string{"output"}, counter},
+	{"weir_output_retried_records_total", "Records that were sent again.", []string{"output"}, counter},
+	{"weir_output_inflight", "Attempts under way.", []string{"output"}, gauge},
+	{"weir_output_concurrency_limit", "Attempts that may be under way at once.", []string{"output"}, gauge},
+	{"weir_output_healthy_endpoints", "Endpoints that are not ejected.", []string{"output"}, gauge},
+	{"weir_output_endpoints", "Endpoints configured.", []string{"output"}, gauge},
+	{"weir_output_last_success_seconds", "Time since an attempt last succeeded; absent before the first.", []string{"output"}, gauge},
+
+	{"weir_dlq_bytes", "Size of the dead-letter queue on disk.", []string{"output"}, gauge},
+	{"weir_step_errors_total", "Times a pipeline step reported that it is broken.", nil, counter},
+	{"weir_checkpoint_errors_total", "Saves of the positions that failed; the old ones are intact.", nil, counter},
+
+	{"weir_kube_synced", "1 when the pods of this node are known from the API server.", nil, gauge},
+	{"weir_kube_pods", "Pods known on this node.", nil, gauge},
+	{"weir_kube_watch_restarts_total", "Times the watch had to start anew.", nil, counter},
+	{"weir_kube_last_event_seconds", "Time since the last event of the watch.", nil, gauge},
+	{"weir_annotation_errors_total", "Pod annotations with a value that means nothing.", nil, counter},
+
+	{"weir_config_reload_success", "1 if the last reload was taken, 0 if it was refused.", nil, gauge},
+	{"weir_config_reloads_total", "Reloads by result.", []string{"result"}, counter},
+	{"weir_config_reload_seconds", "When the running configuration was loaded, in Unix seconds.", nil, gauge},
+}
+
+// Reference returns the list of metrics as Markdown, for the documentation.
+func Reference() string {
+	var b strings.Builder
+	b.WriteString("# Metrics\n\nServed on `listen.probe` at `/metrics`. Generated from the code; do not edit.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n")
+	sorted := append([]def(nil), defs...)
+	sort.SliceStable(sorted, func(i, j int) bool { return sorted[i].name < sorted[j].name })
+	for _, d := range sorted {
+		kind := "gauge"
+		if d.kind == counter {
+			kind = "counter"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.name, kind, strings.Join(d.labels, ", "), d.help)
+	}
+	b.WriteString("\nGo runtime and process metrics (`go_*`, `process_*`) are exported as well.\n")
+	return b.String()
+}
