@@ -32,16 +32,20 @@ func AppendStringString(dst []byte, s string) []byte {
 // AppendEscaped appends s to dst as AppendString does, without the quotes.
 func AppendEscaped(dst, s []byte) []byte {
 	start, i := 0, 0 // s[start:i] is clean and not yet copied
+	// stop has the bits of bytes outside ASCII while such bytes end a clean
+	// run: until what follows the first of them is known to be valid, or to
+	// the end if it is not.
+	stop, checked := uint64(highBits), false
 	for {
 		for i+8 <= len(s) {
 			w := binary.LittleEndian.Uint64(s[i:])
-			if m := special(w) | w&highBits; m != 0 {
+			if m := special(w) | w&stop; m != 0 {
 				i += bits.TrailingZeros64(m) >> 3
 				break
 			}
 			i += 8
 		}
-		for i < len(s) && clean(s[i]) {
+		for i < len(s) && s[i] >= ' ' && s[i] != '"' && s[i] != '\\' && uint64(s[i])&stop == 0 {
 			i++
 		}
 		if i == len(s) {
@@ -49,16 +53,19 @@ func AppendEscaped(dst, s []byte) []byte {
 		}
 		c := s[i]
 		if c >= utf8.RuneSelf {
-			// Whole runs of other scripts are clean too.
-			for i < len(s) && s[i] >= utf8.RuneSelf {
-				r, n := utf8.DecodeRune(s[i:])
-				if r == utf8.RuneError && n == 1 {
-					dst = append(dst, s[start:i]...)
-					dst = append(dst, replacement...)
-					start = i + 1
+			if !checked {
+				if checked = true; utf8.Valid(s[i:]) {
+					stop = 0
 				}
-				i += n
+				continue
 			}
+			r, n := utf8.DecodeRune(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				dst = append(dst, s[start:i]...)
+				dst = append(dst, replacement...)
+				start = i + 1
+			}
+			i += n
 			continue
 		}
 		dst = append(dst, s[start:i]...)
@@ -78,8 +85,6 @@ func AppendEscaped(dst, s []byte) []byte {
 		start = i
 	}
 }
-
-func clean(c byte) bool { return c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' }
 
 // Unescape appends to dst the bytes that s, the inside of a JSON string, means.
 // Lone surrogates become U+FFFD. A malformed escape, which a scanned string
@@ -104,7 +109,7 @@ func Unescape(dst, s []byte) []byte {
 			r := hex4(s[2:6])
 			if utf16.IsSurrogate(r) {
 				low := rune(-1)
-				if escapeLen(s, 6) == 6 {
+				if at(s, 6) == '\\' && escapeLen(s, 6) == 6 {
 					low = hex4(s[8:12])
 				}
 				if r = utf16.DecodeRune(r, low); r != utf8.RuneError {

@@ -16,21 +16,20 @@ import (
 // over, with a table under a random seed, so that nobody can write an object
 // whose check takes quadratic time.
 type dupCheck struct {
-	seen    uint64   // one bit per hash value
-	hashes  []uint64 // of the members that are not well known …
-	index   []uint16 // … and their indexes
-	table   []uint16 // open addressing; member index + 1
-	seed    maphash.Seed
-	seeded  bool
-	escaped bool // some name holds escapes
-	key     []byte
-	other   []byte
+	seen   uint64   // one bit per hash value
+	hashes []uint64 // of the members that are not well known …
+	index  []uint16 // … and their indexes
+	table  []uint16 // open addressing; member index + 1
+	seed   maphash.Seed
+	seeded bool
+	key    []byte
+	other  []byte
 }
 
 const smallObject = 32
 
 func (d *dupCheck) reset() {
-	d.seen, d.escaped = 0, false
+	d.seen = 0
 	d.hashes, d.index = d.hashes[:0], d.index[:0]
 }
 

@@ -174,15 +174,42 @@ func (s *Scanner) Object(p []byte) bool {
 			return s.fail(syntax, i)
 		}
 		var m Member
+		var w keyWords
 		start := i + 1
-		end, acc := str(p, start)
+		end, acc := -1, uint64(0)
+		if start+8 <= len(p) {
+			// A short name is one word, and the word is its keyWords.
+			word := binary.LittleEndian.Uint64(p[start:])
+			if q := special(word); q != 0 {
+				n := bits.TrailingZeros64(q) >> 3
+				if p[start+n] == '"' {
+					w.n = n
+					w.first = word &^ (math.MaxUint64 << uint(8*n))
+					end, acc = start+n, w.first
+				}
+			}
+		}
 		if end < 0 {
-			return s.failString(p, ^end)
+			if end, acc = str(p, start); end < 0 {
+				return s.failString(p, ^end)
+			}
+			if acc&escaped == 0 {
+				w = wordsOf(p[start:end])
+			} else {
+				s.dup.key = Unescape(s.dup.key[:0], p[start:end])
+				w = wordsOf(s.dup.key)
+				m.Escaped = true
+			}
 		}
 		seen |= acc
 		m.Key = record.Span{Off: uint32(start), Len: uint32(end - start)}
-		m.Escaped = acc&escaped != 0
-		if !s.name(p, &m) {
+		h := w.hash()
+		if m.Bit = lookup(w, h); m.Bit != NoBit {
+			if s.Known&(1<<m.Bit) != 0 {
+				return s.fail(duplicate, start-1)
+			}
+			s.Known |= 1 << m.Bit
+		} else if !s.dup.add(p, s.Members, &m, h) {
 			return s.fail(duplicate, start-1)
 		}
 
@@ -251,35 +278,6 @@ func (s *Scanner) Object(p []byte) bool {
 		return s.fail(duplicate, int(s.Members[i].Start()))
 	}
 	return true
-}
-
-// name finds the member's number among the well-known names and reports
-// whether no earlier member has its name.
-func (s *Scanner) name(p []byte, m *Member) bool {
-	key := p[m.Key.Off:m.Key.End()]
-	var w keyWords
-	if m.Escaped {
-		s.dup.key = Unescape(s.dup.key[:0], key)
-		w = wordsOf(s.dup.key)
-		s.dup.escaped = true
-	} else if int(m.Key.Off)+8 <= len(p) && len(key) <= 8 && len(key) > 0 {
-		// The word may be read beyond the name, which is the common case.
-		w.first = binary.LittleEndian.Uint64(p[m.Key.Off:]) & (math.MaxUint64 >> (64 - 8*uint(len(key))))
-		w.n = len(key)
-	} else {
-		w = wordsOf(key)
-	}
-	h := w.hash()
-	if bit := lookup(w, h); bit != NoBit {
-		m.Bit = bit
-		if s.Known&(1<<bit) != 0 {
-			return false
-		}
-		s.Known |= 1 << bit
-		return true
-	}
-	m.Bit = NoBit
-	return s.dup.add(p, s.Members, m, h)
 }
 
 // Find returns the member of the last scanned object p with that name, its
@@ -531,6 +529,7 @@ func special(w uint64) uint64 {
 func str(p []byte, i int) (end int, seen uint64) {
 	var esc uint64
 	for {
+		var c byte
 		for i+8 <= len(p) {
 			w := binary.LittleEndian.Uint64(p[i:])
 			m := special(w)
@@ -539,21 +538,27 @@ func str(p []byte, i int) (end int, seen uint64) {
 				i += 8
 				continue
 			}
-			n := bits.TrailingZeros64(m) // 8·k+7
-			seen |= w & (math.MaxUint64 >> uint(63-n))
+			n := bits.TrailingZeros64(m) &^ 7
+			seen |= w &^ (math.MaxUint64 << uint(n))
 			i += n >> 3
-			break
+			c = p[i]
+			goto found
 		}
-		// The last bytes, and the byte that was found.
-		for i < len(p) && p[i] != '"' && p[i] != '\\' && p[i] >= ' ' {
-			seen |= uint64(p[i])
-			i++
+		for ; ; i++ {
+			if i >= len(p) {
+				return ^i, 0
+			}
+			if c = p[i]; c < ' ' || c == '"' || c == '\\' {
+				break
+			}
+			seen |= uint64(c)
 		}
-		if i >= len(p) || p[i] < ' ' {
-			return ^i, 0
-		}
-		if p[i] == '"' {
+	found:
+		if c == '"' {
 			return i, seen&highBits | esc
+		}
+		if c != '\\' {
+			return ^i, 0
 		}
 		esc = escaped
 		n := escapeLen(p, i)
