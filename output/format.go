@@ -1,0 +1,24 @@
+package output
+
+import (
+	"fmt"
+
+	"github.com/weirlog/weir/wire/jsonl"
+)
+
+// Format says how NewFile and NewStdout write a record.
+type Format struct {
+	// Name is json (wire/jsonl; the default), line (for people, wire/line) or
+	// raw (the message as it stands and a newline).
+	Name string
+	JSON jsonl.Config // for json
+}
+
+func (f Format) encoders() (*encoders, error) {
+	switch f.Name {
+	case "", "json":
+		e := jsonl.New(f.JSON)
+		return newEncoders(e, func() encoder { return e.Clone() }), nil
+	}
+	return nil, fmt.Errorf("output: unknown format %q, want json, line or raw", f.Name)
+}
