@@ -1,0 +1,446 @@
+package wire
+
+import (
+	"bytes"
+	stdjson "encoding/json"
+	"slices"
+	"strings"
+	"unicode/utf8"
+	"unsafe"
+
+	"github.com/weirlog/weir/record"
+	"github.com/weirlog/weir/wire/json"
+)
+
+// Own is the set of member names that an encoder writes into a document beside
+// the record's body and fields. It is immutable.
+type Own struct {
+	mask     uint64   // the well-known names among them
+	other    []string // the rest
+	probes   []string // a body that holds none of these holds none of other
+	optional uint64
+}
+
+// NewOwn returns the set of the structural names, which the encoder writes
+// whatever the body holds, and of the optional ones, of which the body's or
+// the field's is as good as the encoder's. Optional names must be well known
+// to wire/json; those that are not are ignored.
+func NewOwn(structural, optional []string) *Own {
+	o := &Own{}
+	for _, n := range structural {
+		if bit, ok := json.Known([]byte(n)); ok {
+			o.mask |= 1 << bit
+		} else {
+			o.other = append(o.other, n)
+			// label_a, label_b …: one search for all.
+			if i := strings.IndexByte(n, '_'); i >= 3 {
+				n = n[:i+1]
+			}
+			if !slices.Contains(o.probes, n) {
+				o.probes = append(o.probes, n)
+			}
+		}
+	}
+	o.optional, _ = json.KnownMask(optional...)
+	o.optional &^= o.mask
+	return o
+}
+
+func (o *Own) has(name []byte, bit uint8) bool {
+	if bit != json.NoBit {
+		return o.mask>>bit&1 != 0
+	}
+	for _, n := range o.other {
+		if n == string(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// Prefixes of names that had to give way.
+const (
+	bodyPrefix  = "body_"
+	fieldPrefix = "field_"
+)
+
+// Merger appends a JSON body's members and a record's fields to a document
+// that has members of its own. Its rules hold for all encoders:
+//
+//   - A structural name belongs to the encoder. A member of the body with such
+//     a name is kept as body_<name>, a field as field_<name>.
+//   - Of an optional name (Own) the body's stands, then the field's; the
+//     encoder leaves its own away.
+//   - A field that the configuration or a parser added wins against a member
+//     of the body, which is kept as body_<name>; if both have the same value
+//     there is one.
+//   - Of two fields with one name the later stands.
+//   - Where none of this applies the body is copied byte for byte, but for line
+//     feeds between its tokens, which become spaces.
+//
+// No name stands twice in what it makes. A Merger is for one goroutine.
+type Merger struct {
+	b    *record.Batch
+	keys []fieldKey // by key index of the batch
+	enc  []byte     // the keys' encoded names
+	// last[k] is base plus the position of the last field with key k in the
+	// record at hand; smaller values are left from earlier records.
+	last []uint64
+	base uint64
+
+	scan  json.Scanner
+	name  []byte
+	other []byte
+}
+
+type fieldKey struct {
+	enc   record.Span // of `,"name":` in Merger.enc; zero: not looked at
+	bit   uint8
+	plain bool // the name is written without escapes
+	own   *Own // whose answer structural is
+	taken bool
+}
+
+// Use says that the next calls of Append are about b. It must be called
+// whenever records of a batch follow, also of one seen before.
+func (m *Merger) Use(b *record.Batch) {
+	m.b = b
+	m.keys, m.enc = m.keys[:0], m.enc[:0]
+}
+
+// Done forgets the batch given to Use.
+func (m *Merger) Done() { m.b = nil }
+
+// Append appends the members of record i's body, if it is flagged JSONObject,
+// and the record's fields, each behind a comma. It returns the set of
+// well-known names, numbered as by json.Known, that body and fields have.
+//
+// ok is false, and nothing but the fields is appended, if the body is flagged
+// but is no object: the caller writes it as text.
+func (m *Merger) Append(dst []byte, i int, own *Own) (out []byte, present uint64, ok bool) {
+	r := m.b.Record(i)
+	fields := m.b.Fields(i)
+	ok = true
+	if len(fields) > 0 {
+		m.load(fields, own)
+	}
+	var body []byte
+	if r.Flags.Has(record.JSONObject) {
+		body = m.b.Bytes(r.Body)
+		present = r.KnownKeys
+		if r.KnownKeys&own.mask != 0 || len(own.other) > 0 && own.mayStandIn(body) || m.mayClash(r.KnownKeys, body, fields) {
+			if dst, ok = m.members(dst, body, own, fields); !ok {
+				present, body = 0, nil
+			}
+		} else {
+			dst = splice(dst, body)
+		}
+	}
+	if len(fields) > 0 {
+		var p uint64
+		dst, p = m.fields(dst, body, own, fields)
+		present |= p
+	}
+	return dst, present, ok
+}
+
+// splice appends the inside of a checked object behind a comma.
+func splice(dst, body []byte) []byte {
+	inner := body[1 : len(body)-1]
+	if len(inner) == 0 || inner[0] != '"' && len(bytes.TrimLeft(inner, " \t\r\n")) == 0 {
+		return dst
+	}
+	dst = append(dst, ',')
+	n := len(dst)
+	dst = append(dst, inner...)
+	oneLine(dst[n:])
+	return dst
+}
+
+// oneLine makes spaces of the line feeds in JSON text: there are none in its
+// strings.
+func oneLine(p []byte) {
+	for {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			return
+		}
+		p[i] = ' '
+		p = p[i+1:]
+	}
+}
+
+// mayStandIn reports whether one of the names that are not well known could
+// stand in the object.
+func (o *Own) mayStandIn(body []byte) bool {
+	for _, n := range o.probes {
+		if bytes.Contains(body, bytesOf(n)) {
+			return true
+		}
+	}
+	return oddNames(body)
+}
+
+// oddNames reports whether a name in the object could be written with escapes
+// that it does not need.
+func oddNames(body []byte) bool {
+	return bytes.IndexByte(body, '\\') >= 0 && (bytes.Contains(body, unicodeEscape) || bytes.Contains(body, slashEscape))
+}
+
+var unicodeEscape, slashEscape = []byte(`\u`), []byte(`\/`)
+
+// mayClash reports whether a member of the body could have a field's name.
+func (m *Merger) mayClash(known uint64, body []byte, fields []record.Field) bool {
+	looked := false
+	for _, f := range fields {
+		k := &m.keys[f.Key]
+		if k.bit != json.NoBit {
+			if known>>k.bit&1 != 0 {
+				return true
+			}
+			continue
+		}
+		if !k.plain {
+			return true
+		}
+		if !looked {
+			if oddNames(body) {
+				return true
+			}
+			looked = true
+		}
+		quoted := m.enc[k.enc.Off+1 : k.enc.End()-1]
+		if bytes.Contains(body, quoted) {
+			return true
+		}
+	}
+	return false
+}
+
+// load gets ready what is known of the fields' keys and finds the last field
+// of each name.
+func (m *Merger) load(fields []record.Field, own *Own) {
+	m.base += uint64(len(fields)) + 1
+	for j, f := range fields {
+		for int(f.Key) >= len(m.keys) {
+			m.keys = append(m.keys, fieldKey{})
+		}
+		for int(f.Key) >= len(m.last) {
+			m.last = append(m.last, 0)
+		}
+		m.last[f.Key] = m.base + uint64(j)
+		k := &m.keys[f.Key]
+		if k.enc.Len == 0 {
+			name := m.b.KeyName(f.Key)
+			off := len(m.enc)
+			m.enc = append(m.enc, ',')
+			m.enc = json.AppendStringString(m.enc, name)
+			m.enc = append(m.enc, ':')
+			k.enc = record.Span{Off: uint32(off), Len: uint32(len(m.enc) - off)}
+			k.plain = len(m.enc)-off == len(name)+4
+			bit, known := json.Known(bytesOf(name))
+			if !known {
+				bit = json.NoBit
+			}
+			k.bit = bit
+		}
+		if k.own != own {
+			k.own, k.taken = own, own.has(bytesOf(m.b.KeyName(f.Key)), k.bit)
+		}
+	}
+	// The next record's numbers must be above all of this one's.
+	m.base += uint64(len(fields))
+}
+
+// at returns the number that last holds for the field at position j.
+func (m *Merger) at(fields []record.Field, j int) uint64 {
+	return m.base - uint64(len(fields)) + uint64(j)
+}
+
+// field returns the position of the record's field with that name, -1 if there
+// is none.
+func (m *Merger) field(fields []record.Field, name []byte) int {
+	if len(fields) == 0 {
+		return -1
+	}
+	// The string does not outlive the call.
+	key, ok := m.b.FindKey(unsafe.String(unsafe.SliceData(name), len(name)))
+	if !ok || int(key) >= len(m.last) || m.last[key] < m.at(fields, 0) {
+		return -1
+	}
+	return int(m.last[key] - m.at(fields, 0))
+}
+
+// members appends the body's members one by one, renamed where they must be.
+// A field that is as good as a member is taken out of last.
+func (m *Merger) members(dst, body []byte, own *Own, fields []record.Field) ([]byte, bool) {
+	if !m.scan.Object(body) {
+		return dst, false
+	}
+	mark := len(dst)
+	for k := range m.scan.Members {
+		mem := &m.scan.Members[k]
+		text := body[mem.Key.Off:mem.Key.End()]
+		name := text
+		if mem.Escaped {
+			m.name = json.Unescape(m.name[:0], text)
+			name = m.name
+		}
+		raw := mem.Raw()
+		rename := own.has(name, mem.Bit)
+		if j := m.field(fields, name); j >= 0 && !rename {
+			if mem.Bit != json.NoBit && own.optional>>mem.Bit&1 != 0 || m.same(body, mem, fields[j]) {
+				m.last[fields[j].Key] = 0
+			} else {
+				rename = true
+			}
+		}
+		if !rename {
+			dst = append(dst, ',')
+			dst = append(dst, body[mem.Start():raw.End()]...)
+			continue
+		}
+		dst = append(dst, ',', '"')
+		for range m.depth(body, bodyPrefix, name, fields) + 1 {
+			dst = append(dst, bodyPrefix...)
+		}
+		dst = append(dst, body[mem.Key.Off:raw.End()]...)
+	}
+	oneLine(dst[mark:])
+	return dst, true
+}
+
+// same reports whether a member and a field have the same value, as far as can
+// be told without work.
+func (m *Merger) same(body []byte, mem *json.Member, f record.Field) bool {
+	return mem.Kind == f.Kind && !mem.ValEscaped &&
+		bytes.Equal(body[mem.Val.Off:mem.Val.End()], m.b.Bytes(f.Val))
+}
+
+// depth returns how many prefixes the most prefixed of the names
+// prefix…prefix+name has that stands in body or fields already.
+func (m *Merger) depth(body []byte, prefix string, name []byte, fields []record.Field) int {
+	deepest := 0
+	look := func(other []byte) {
+		if len(other) <= len(name) || !bytes.HasSuffix(other, name) || (len(other)-len(name))%len(prefix) != 0 {
+			return
+		}
+		n := 0
+		for rest := other[:len(other)-len(name)]; len(rest) > 0; rest = rest[len(prefix):] {
+			if string(rest[:len(prefix)]) != prefix {
+				return
+			}
+			n++
+		}
+		deepest = max(deepest, n)
+	}
+	if body != nil {
+		for k := range m.scan.Members {
+			mem := &m.scan.Members[k]
+			other := body[mem.Key.Off:mem.Key.End()]
+			if mem.Escaped {
+				m.other = json.Unescape(m.other[:0], other)
+				other = m.other
+			}
+			look(other)
+		}
+	}
+	for _, f := range fields {
+		look(bytesOf(m.b.KeyName(f.Key)))
+	}
+	return deepest
+}
+
+// fields appends the record's fields.
+func (m *Merger) fields(dst, body []byte, own *Own, fields []record.Field) (out []byte, present uint64) {
+	first := m.at(fields, 0)
+	for j, f := range fields {
+		if m.last[f.Key] != first+uint64(j) {
+			continue // a later one, or the body's, stands
+		}
+		k := &m.keys[f.Key]
+		enc := m.enc[k.enc.Off:k.enc.End()]
+		if k.taken {
+			name := bytesOf(m.b.KeyName(f.Key))
+			if body != nil && !m.scan.Object(body) {
+				body = nil
+			}
+			dst = append(dst, ',', '"')
+			for range m.depth(body, fieldPrefix, name, fields) + 1 {
+				dst = append(dst, fieldPrefix...)
+			}
+			dst = append(dst, enc[2:]...)
+		} else {
+			dst = append(dst, enc...)
+			if k.bit != json.NoBit {
+				present |= 1 << k.bit
+			}
+		}
+		dst = AppendValue(dst, f.Kind, m.b.Bytes(f.Val))
+	}
+	return dst, present
+}
+
+// AppendValue appends a field's value as JSON: numbers, booleans, objects and
+// arrays as they stand if they are valid JSON, everything else as a string.
+func AppendValue(dst []byte, kind record.Kind, val []byte) []byte {
+	switch kind {
+	case record.Int, record.Float:
+		if IsNumber(val) {
+			return append(dst, val...)
+		}
+	case record.Bool:
+		if s := string(val); s == "true" || s == "false" {
+			return append(dst, val...)
+		}
+	case record.Null:
+		return append(dst, "null"...)
+	case record.JSON:
+		if len(val) > 0 && stdjson.Valid(val) && utf8.Valid(val) {
+			n := len(dst)
+			dst = append(dst, val...)
+			oneLine(dst[n:])
+			return dst
+		}
+	}
+	return json.AppendString(dst, val)
+}
+
+// IsNumber reports whether p is a number by JSON's grammar (RFC 8259 §6).
+func IsNumber(p []byte) bool {
+	i := 0
+	digits := func() bool {
+		from := i
+		for i < len(p) && p[i]-'0' <= 9 {
+			i++
+		}
+		return i > from
+	}
+	if i < len(p) && p[i] == '-' {
+		i++
+	}
+	if i < len(p) && p[i] == '0' {
+		i++
+	} else if !digits() {
+		return false
+	}
+	if i < len(p) && p[i] == '.' {
+		i++
+		if !digits() {
+			return false
+		}
+	}
+	if i < len(p) && p[i]|0x20 == 'e' {
+		i++
+		if i < len(p) && (p[i] == '+' || p[i] == '-') {
+			i++
+		}
+		if !digits() {
+			return false
+		}
+	}
+	return i == len(p)
+}
+
+// bytesOf returns the bytes of s, which must not be modified.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
