@@ -106,6 +106,7 @@ const (
 type Joiner struct {
 	format Format
 	max    int
+	slack  int // see lineSlack
 
 	gen   record.ID
 	until int64
@@ -163,17 +164,18 @@ func NewJoiner(c Config) *Joiner {
 	if c.MaxLine <= 0 {
 		c.MaxLine = DefaultMaxLine
 	}
-	return &Joiner{format: c.Format, max: c.MaxLine}
+	return &Joiner{format: c.Format, max: c.MaxLine, slack: lineSlack}
 }
 
-// dockerSlack is how much longer than MaxLine a physical line may be before it
+// lineSlack is how much longer than MaxLine a physical line may be before it
 // is taken in pieces without having seen its end: a header, or a Docker line's
-// escapes and attributes (Docker cuts messages at 16 KiB).
-const dockerSlack = 256 << 10
+// escapes and attributes (Docker cuts messages at 16 KiB). It must exceed the
+// longest header that is recognised.
+const lineSlack = 256 << 10
 
 // MaxChunk is a chunk length, in bytes, at which Frame always consumes
 // something: of a line that is longer it takes pieces of MaxLine bytes.
-func (j *Joiner) MaxChunk() int { return j.max + dockerSlack + 1 }
+func (j *Joiner) MaxChunk() int { return j.max + j.slack + 1 }
 
 // Begin starts the next generation. prevSize is the size in bytes of the one
 // before, 0 for the first: the End of a record that began there counts on
