@@ -9,9 +9,13 @@ import (
 	"github.com/weirlog/weir/record"
 )
 
-// Memory is a first-in, first-out queue of Parts, bounded by the sum of their
-// sizes (Part.Size). It owns the Parts in it but never settles one: Parts that
-// are still queued when the process ends stay open. Safe for concurrent use.
+// Memory is a first-in, first-out queue of Parts. Its limit is one of
+// admission, on the sum of their sizes (Part.Size): who reads asks Full before
+// making a Part, and a Part that was made is always taken, so that nobody ever
+// holds one with nowhere to put it. It is over its limit by at most what was
+// being made when it became full. Memory owns the Parts in it but never settles
+// one: Parts that are still queued when the process ends stay open. Safe for
+// concurrent use.
 type Memory struct {
 	max   int
 	room  func()
@@ -22,7 +26,6 @@ type Memory struct {
 	head    int
 	records int
 	bytes   int
-	refused bool // a Put was refused and nothing was taken since
 	closed  bool
 }
 
@@ -32,25 +35,22 @@ type item struct {
 	since time.Time
 }
 
-// NewMemory returns an empty queue for maxBytes bytes. An empty queue takes a
-// Part of any size, so that a single large one cannot be stuck before it.
+// NewMemory returns an empty queue that is Full at maxBytes bytes.
 func NewMemory(maxBytes int) *Memory {
 	return &Memory{max: maxBytes, ready: make(chan struct{}, 1)}
 }
 
-// OnRoom sets the function that is called whenever a queue that was Full, or
-// refused a Put, has room again, and when it is closed. It is called by the
-// taker without any lock of the queue held; it must not block. Call OnRoom
+// OnRoom sets the function that is called whenever a queue that was Full has
+// room again, and when it is closed. It is called by the taker without any lock of the queue held; it must not block. Call OnRoom
 // before the queue is shared.
 func (m *Memory) OnRoom(room func()) { m.room = room }
 
-// Put appends p and takes over its ownership. It reports false, and leaves p to
-// the caller, when p does not fit or the queue is closed.
+// Put appends p and takes over its ownership; it never blocks. It reports false,
+// and leaves p to the caller, when the queue is closed, and only then.
 func (m *Memory) Put(p record.Part) bool {
 	size := p.Size()
 	m.mu.Lock()
-	if m.closed || m.head < len(m.items) && m.bytes+size > m.max {
-		m.refused = !m.closed
+	if m.closed {
 		m.mu.Unlock()
 		return false
 	}
@@ -67,8 +67,8 @@ func (m *Memory) Put(p record.Part) bool {
 	return true
 }
 
-// Full reports whether it is of no use to prepare another Part: the limit is
-// reached, or a Put was refused and nothing was taken since.
+// Full reports whether the limit is reached: no further Part should be made. An
+// empty queue is never full.
 func (m *Memory) Full() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -76,7 +76,7 @@ func (m *Memory) Full() bool {
 }
 
 func (m *Memory) full() bool {
-	return m.head < len(m.items) && (m.bytes >= m.max || m.refused)
+	return m.head < len(m.items) && m.bytes >= m.max
 }
 
 // TryNext takes the oldest Part if there is one; the caller owns it.
@@ -95,7 +95,6 @@ func (m *Memory) TryNext() (record.Part, bool) {
 	}
 	m.records -= it.part.Len()
 	m.bytes -= it.bytes
-	m.refused = false
 	gotRoom := wasFull && !m.full()
 	m.mu.Unlock()
 	if gotRoom && m.room != nil {
@@ -139,7 +138,7 @@ func (m *Memory) Ready() <-chan struct{} { return m.ready }
 func (m *Memory) Close() {
 	m.mu.Lock()
 	first := !m.closed
-	m.closed, m.refused = true, false
+	m.closed = true
 	m.mu.Unlock()
 	m.signal()
 	if first && m.room != nil {
