@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"math/bits"
+
+	"github.com/weirlog/weir/record"
 )
 
 // dupCheck finds names that stand twice. The well-known ones are not its
@@ -33,16 +35,16 @@ func (d *dupCheck) reset() {
 	d.hashes, d.index = d.hashes[:0], d.index[:0]
 }
 
-// add notes the name of m, the member that comes after ms, and reports whether
-// it is new. In large objects it leaves the answer to late.
-func (d *dupCheck) add(p []byte, ms []Member, m *Member, h uint64) bool {
+// add notes the name of the member that comes after ms and reports whether it
+// is new. In large objects it leaves the answer to late.
+func (d *dupCheck) add(p []byte, ms []Member, key record.Span, esc bool, h uint64) bool {
 	if len(ms) >= smallObject {
 		return true
 	}
 	bit := uint64(1) << (h >> 58)
 	if d.seen&bit != 0 {
 		for j, other := range d.hashes {
-			if other == h && d.equal(p, &ms[d.index[j]], m) {
+			if m := &ms[d.index[j]]; other == h && d.equal(p, m.Key, m.Escaped, key, esc) {
 				return false
 			}
 		}
@@ -53,13 +55,15 @@ func (d *dupCheck) add(p []byte, ms []Member, m *Member, h uint64) bool {
 	return true
 }
 
-func (d *dupCheck) equal(p []byte, a, b *Member) bool {
-	x, y := p[a.Key.Off:a.Key.End()], p[b.Key.Off:b.Key.End()]
-	if a.Escaped {
+// equal compares two names of p, given as their spans and whether they hold
+// escapes.
+func (d *dupCheck) equal(p []byte, a record.Span, aEsc bool, b record.Span, bEsc bool) bool {
+	x, y := p[a.Off:a.End()], p[b.Off:b.End()]
+	if aEsc {
 		d.key = Unescape(d.key[:0], x)
 		x = d.key
 	}
-	if b.Escaped {
+	if bEsc {
 		d.other = Unescape(d.other[:0], y)
 		y = d.other
 	}
@@ -94,7 +98,7 @@ func (d *dupCheck) late(p []byte, ms []Member) int {
 				*slot = uint16(i + 1)
 				break
 			}
-			if d.equal(p, &ms[*slot-1], m) {
+			if o := &ms[*slot-1]; d.equal(p, o.Key, o.Escaped, m.Key, m.Escaped) {
 				return i
 			}
 		}

@@ -34,12 +34,11 @@ const (
 // known is a perfect hash table: slot → bit and the words of its name.
 var known = func() (t struct {
 	slot  [1 << knownBits]uint8
-	words [NoBit + 1]keyWords
+	words [NoBit]keyWords
 }) {
 	for i := range t.slot {
 		t.slot[i] = NoBit
 	}
-	t.words[NoBit].n = -1 // equal to no name's
 	for bit, name := range knownNames {
 		w := wordsOf([]byte(name))
 		t.words[bit] = w
@@ -52,7 +51,7 @@ func slotOf(h uint64) uint64 { return h >> (64 - knownBits) }
 
 func lookup(w keyWords, h uint64) uint8 {
 	bit := known.slot[slotOf(h)]
-	if known.words[bit] != w {
+	if bit < NoBit && known.words[bit] != w {
 		return NoBit
 	}
 	return bit

@@ -173,10 +173,9 @@ func (s *Scanner) Object(p []byte) bool {
 		if at(p, i) != '"' {
 			return s.fail(syntax, i)
 		}
-		var m Member
 		var w keyWords
 		start := i + 1
-		end, acc := -1, uint64(0)
+		end, acc, keyEscaped := -1, uint64(0), false
 		if start+8 <= len(p) {
 			// A short name is one word, and the word is its keyWords.
 			word := binary.LittleEndian.Uint64(p[start:])
@@ -198,18 +197,19 @@ func (s *Scanner) Object(p []byte) bool {
 			} else {
 				s.dup.key = Unescape(s.dup.key[:0], p[start:end])
 				w = wordsOf(s.dup.key)
-				m.Escaped = true
+				keyEscaped = true
 			}
 		}
 		seen |= acc
-		m.Key = record.Span{Off: uint32(start), Len: uint32(end - start)}
+		key := record.Span{Off: uint32(start), Len: uint32(end - start)}
 		h := w.hash()
-		if m.Bit = lookup(w, h); m.Bit != NoBit {
-			if s.Known&(1<<m.Bit) != 0 {
+		bit := lookup(w, h)
+		if bit < NoBit {
+			if s.Known&(1<<bit) != 0 {
 				return s.fail(duplicate, start-1)
 			}
-			s.Known |= 1 << m.Bit
-		} else if !s.dup.add(p, s.Members, &m, h) {
+			s.Known |= 1 << bit
+		} else if !s.dup.add(p, s.Members, key, keyEscaped, h) {
 			return s.fail(duplicate, start-1)
 		}
 
@@ -224,6 +224,7 @@ func (s *Scanner) Object(p []byte) bool {
 
 		// Value.
 		start = i
+		kind, valEscaped := record.String, false
 		switch c := at(p, i); c {
 		case '"':
 			start++
@@ -232,26 +233,28 @@ func (s *Scanner) Object(p []byte) bool {
 				return s.failString(p, ^end)
 			}
 			seen |= acc
-			m.ValEscaped = acc&escaped != 0
+			valEscaped = acc&escaped != 0
 			i = end + 1
 		case '{', '[':
 			if end, acc = s.nested(p, i); end < 0 {
 				return false
 			}
 			seen |= acc
-			m.Kind = record.JSON
+			kind = record.JSON
 			i = end
 		default:
-			if end, m.Kind = scalar(p, i); end < 0 {
+			if end, kind = scalar(p, i); end < 0 {
 				return s.failScalar(p, i, ^end)
 			}
 			i = end
 		}
-		m.Val = record.Span{Off: uint32(start), Len: uint32(end - start)}
 		if len(s.Members) == MaxMembers {
-			return s.fail(tooMany, int(m.Start()))
+			return s.fail(tooMany, int(key.Off)-1)
 		}
-		s.Members = append(s.Members, m)
+		s.Members = append(s.Members, Member{
+			Key: key, Val: record.Span{Off: uint32(start), Len: uint32(end - start)},
+			Kind: kind, Bit: bit, Escaped: keyEscaped, ValEscaped: valEscaped,
+		})
 
 		// What follows.
 		c := at(p, i)
