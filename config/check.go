@@ -1,0 +1,504 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// checker looks at what no single value shows.
+type checker struct {
+	*decoder
+	cfg *Config
+	o   Options
+}
+
+// node returns what was given for the path, or for the nearest one above it.
+func (c *Config) node(path string) given {
+	for {
+		if n, ok := c.nodes[path]; ok || path == "" {
+			return n
+		}
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
+	}
+}
+
+func (k *checker) err(path, format string, args ...any) *Problem {
+	pos, width := k.cfg.node(path).place()
+	return k.addf(pos, width, "%s", path+": "+fmt.Sprintf(format, args...))
+}
+
+func (k *checker) warn(path, format string, args ...any) *Problem {
+	p := k.err(path, format, args...)
+	p.Warning = true
+	return p
+}
+
+// given reports whether the user or a preset said something at that path.
+func (k *checker) given(path string) bool {
+	n, ok := k.nodes[path]
+	return ok && !n.null
+}
+
+func (k *checker) all() {
+	c := k.cfg
+	k.required(reflect.ValueOf(c).Elem(), fieldsOf(reflect.TypeFor[Config]()), "")
+	if c.Multiline == "auto" {
+		k.warn("multiline", "not built yet: lines stay single")
+	}
+	if !k.o.Incomplete {
+		root, _ := k.cfg.node("").place()
+		if len(c.Inputs) == 0 && !k.given("inputs") {
+			k.addf(root, 1, "there is no input: nothing would be read").Hint = "add inputs: {kubernetes: {}} or inputs: {file: {paths: [/var/log/app/*.log]}}"
+		}
+		if len(c.Outputs) == 0 && !k.given("outputs") {
+			k.addf(root, 1, "there is no output: records would have nowhere to go").Hint = "add outputs: {stdout: {}}, or elasticsearch, opensearch, loki, otlp, jsonl, file"
+		}
+	}
+	k.pipeline()
+	for i := range c.Inputs {
+		k.input(&c.Inputs[i])
+	}
+	for i := range c.Outputs {
+		k.output(&c.Outputs[i])
+	}
+	k.together()
+	k.routes()
+	k.listen()
+}
+
+// required reports keys that must be given and are not, below the struct v.
+func (k *checker) required(v reflect.Value, fs []field, path string) {
+	for _, f := range fs {
+		fv, p := v.FieldByIndex(f.index), sub(path, f.name)
+		switch {
+		case f.required && fv.IsZero() && !k.given(p):
+			k.err(path, "%s is missing", f.name).Hint = lowerFirst(f.doc)
+		case f.required && fv.Kind() == reflect.Slice && fv.Len() == 0:
+			k.err(p, "is empty")
+		}
+		switch x := fv.Addr().Interface().(type) {
+		case *Inputs:
+			for i := range *x {
+				k.component((*x)[i].ID, (*x)[i].Settings, p)
+			}
+			continue
+		case *Outputs:
+			for i := range *x {
+				k.component((*x)[i].ID, (*x)[i].Settings, p)
+			}
+			continue
+		case *[]Route:
+			for i := range *x {
+				k.required(fv.Index(i), fieldsOf(fv.Index(i).Type()), p+"["+strconv.Itoa(i)+"]")
+			}
+			continue
+		}
+		if fv.Kind() == reflect.Struct && !isScalar(fv.Type()) {
+			k.required(fv, fieldsOf(fv.Type()), p)
+		}
+	}
+}
+
+func (k *checker) component(id ID, settings any, path string) {
+	v := reflect.ValueOf(settings).Elem()
+	k.required(v, fieldsOf(v.Type()), sub(path, string(id)))
+}
+
+func lowerFirst(s string) string {
+	s = strings.TrimSuffix(s, ".")
+	if len(s) > 1 && s[1] >= 'a' {
+		return strings.ToLower(s[:1]) + s[1:]
+	}
+	return s
+}
+
+func (k *checker) pipeline() {
+	for i, s := range k.cfg.Pipeline {
+		p := "pipeline[" + strconv.Itoa(i) + "]." + s.Kind
+		if s.Kind == "" {
+			continue // reported already
+		}
+		if s.Kind == "drop" && strings.ReplaceAll(string(s.Drop), " ", "") == "{}" {
+			k.warn(p, "drops every record")
+		}
+		for name, text := range s.Set {
+			if err := checkSet(name, text); err != nil {
+				k.err(sub(p, name), "%s", err)
+			}
+		}
+		if s.Kind == "remove" && len(s.Remove) == 0 || s.Kind == "set" && len(s.Set) == 0 {
+			k.err(p, "is empty")
+		}
+	}
+}
+
+func (k *checker) input(in *Input) {
+	p := "inputs." + string(in.ID)
+	var labels map[string]string
+	switch x := in.Settings.(type) {
+	case *KubernetesInput:
+		labels = x.Labels
+		if x.Metadata == "path" && x.Kubeconfig != "" {
+			k.err(p+".kubeconfig", "contradicts metadata: path, which asks no API server")
+		}
+		for i, l := range x.PodLabels {
+			if _, err := path.Match(l, "x"); err != nil {
+				k.err(fmt.Sprintf("%s.pod_labels[%d]", p, i), "bad pattern %q", shorten(l))
+			}
+		}
+	case *FileInput:
+		labels = x.Labels
+	}
+	for name := range labels {
+		if !labelName(name) {
+			k.err(p+".labels."+name, "bad label name %q", shorten(name)).Hint = "letters, digits and _, not starting with a digit"
+		}
+	}
+}
+
+func labelName(s string) bool { return envName(s) && !strings.HasPrefix(s, "__") }
+
+// settle lets defaults follow what was given: who asks for a small buffer means
+// small batches too.
+func (k *checker) settle(p string, d *Delivery) {
+	follow := func(fits bool, a, b string, bFollows, aFollows func()) {
+		switch {
+		case fits:
+		case !k.given(p + b):
+			bFollows()
+		case !k.given(p + a):
+			aFollows()
+		}
+	}
+	follow(d.Retry.MinDelay <= d.Retry.MaxDelay, ".retry.max_delay", ".retry.min_delay",
+		func() { d.Retry.MinDelay = d.Retry.MaxDelay }, func() { d.Retry.MaxDelay = d.Retry.MinDelay })
+	follow(d.Batch.Bytes <= d.Buffer.Memory, ".buffer.memory", ".batch.bytes",
+		func() { d.Batch.Bytes = d.Buffer.Memory }, func() { d.Buffer.Memory = 2 * d.Batch.Bytes })
+}
+
+func (k *checker) output(out *Output) {
+	p := "outputs." + string(out.ID)
+	d := out.Settings.Common()
+	k.settle(p, d)
+	if r := out.Settings.Endpoints(); r != nil {
+		k.remote(p, r)
+		if k.given(p+".eject") && len(r.List()) == 1 {
+			k.warn(p+".eject", "there is one url only: it is never left out")
+		}
+	}
+	if d.Retry.MinDelay > d.Retry.MaxDelay {
+		k.err(p+".retry.min_delay", "retry.min_delay (%s) is longer than retry.max_delay (%s)", d.Retry.MinDelay, d.Retry.MaxDelay)
+	}
+	if d.Batch.Bytes > d.Buffer.Memory {
+		k.err(p+".batch.bytes", "batch.bytes (%s) does not fit into buffer.memory (%s)", d.Batch.Bytes, d.Buffer.Memory)
+	}
+	if m := k.cfg.Limits.Memory; m > 0 && d.Batch.Bytes > m && k.given(p+".batch.bytes") {
+		k.warn(p+".batch.bytes", "batch.bytes (%s) is more than limits.memory (%s): requests stay smaller", d.Batch.Bytes, m)
+	}
+	switch x := out.Settings.(type) {
+	case *ElasticsearchOutput:
+		k.elasticsearch(p, x)
+	case *LokiOutput:
+		if x.Tenant != "" {
+			k.template(p+".tenant", x.Tenant, false)
+		}
+		for i, l := range x.Labels {
+			if !labelName(l) {
+				k.err(fmt.Sprintf("%s.labels[%d]", p, i), "bad label name %q", shorten(l)).Hint = "letters, digits and _, not starting with a digit"
+			}
+		}
+		if len(x.Labels) == 0 {
+			k.err(p+".labels", "is empty: Loki refuses streams without a label")
+		}
+	case *OTLPOutput:
+		k.otlp(p, x)
+	case *JSONLOutput:
+		k.keys(p, x.Keys)
+	case *FileOutput:
+		k.keys(p, x.Keys)
+	case *StdoutOutput:
+		k.keys(p, x.Keys)
+	}
+}
+
+func (k *checker) keys(p string, keys Keys) {
+	if keys.Time == keys.Message {
+		k.err(p+".keys", "time and message have the same name %q", shorten(keys.Time))
+	}
+}
+
+func (k *checker) template(p string, t Template, index bool) {
+	if err := checkTemplate(string(t), index); err != nil {
+		k.err(p, "%s", err)
+	}
+}
+
+func (k *checker) elasticsearch(p string, x *ElasticsearchOutput) {
+	k.template(p+".index", x.Index, true)
+	if x.DataStream && x.Op != "create" {
+		k.err(p+".op", "contradicts data_stream: true, which takes create only")
+	}
+	if x.DataStream && !k.given(p+".index") {
+		k.err(p+".data_stream", "needs an index: the name of the data stream").Hint = "such as index: logs-weir-${namespace}"
+	} else if x.DataStream && strings.Contains(string(x.Index), "%") {
+		k.warn(p+".index", "a data stream rolls over by itself: a date in its name makes a new one each time")
+	}
+	if !x.IDs && x.Op == "create" && !x.DataStream {
+		k.warn(p+".ids", "without ids a repeated request stores records twice")
+	}
+}
+
+func (k *checker) otlp(p string, x *OTLPOutput) {
+	grpc := -1
+	for i, u := range x.List() {
+		is := 0
+		if strings.HasPrefix(u.Scheme(), "grpc") {
+			is = 1
+			if pu, err := url.Parse(string(u)); err == nil && strings.Trim(pu.Path, "/") != "" {
+				k.err(urlPath(p, x.Endpoints(), i), "a gRPC address has no path")
+			}
+		}
+		if grpc >= 0 && grpc != is {
+			k.err(urlPath(p, x.Endpoints(), i), "HTTP and gRPC cannot be mixed in one output")
+			return
+		}
+		grpc = is
+	}
+}
+
+func urlPath(p string, r *Remote, i int) string {
+	if r.URL != "" {
+		return p + ".url"
+	}
+	return fmt.Sprintf("%s.urls[%d]", p, i)
+}
+
+// remote checks addresses, credentials and TLS.
+func (k *checker) remote(p string, r *Remote) {
+	switch {
+	case k.given(p+".url") && k.given(p+".urls"):
+		k.err(p+".urls", "url and urls are both given").Hint = "url is at " + k.nodes[p+".url"].pos.String() + "; keep one"
+	case k.given(p+".urls") && len(r.URLs) == 0:
+		k.err(p+".urls", "is empty")
+	case !k.given(p+".url") && !k.given(p+".urls"):
+		k.err(p, "url is missing").Hint = "address of the destination; urls for several"
+	}
+	secure, seen := 0, make(map[URL]bool)
+	for i, u := range r.List() {
+		where := urlPath(p, r, i)
+		if u == "" {
+			continue // reported already
+		}
+		if seen[u] {
+			k.warn(where, "%s is given twice", u)
+		}
+		seen[u] = true
+		pu, err := url.Parse(string(u))
+		if err != nil {
+			continue
+		}
+		tls := u.Scheme() == "https" || u.Scheme() == "grpcs"
+		if tls {
+			secure++
+		}
+		if pu.Fragment != "" {
+			k.err(where, "a URL to send to has no #fragment")
+		}
+		if pu.User != nil {
+			if r.Auth != (Auth{}) {
+				k.err(where, "there are credentials in the URL and in auth").Hint = "keep those in auth"
+			} else {
+				k.warn(where, "there are credentials in the URL").Hint = "move them to auth: {user: …, password: '${env:…}'}"
+			}
+		} else if secretQuery.MatchString(string(u)) {
+			k.warn(where, "there seems to be a secret in the URL").Hint = "send it in headers"
+		}
+		if !tls && (r.Auth != (Auth{}) || pu.User != nil) && !loopbackHost(pu.Hostname()) {
+			k.warn(where, "credentials are sent without TLS")
+		}
+		if ip, err := netip.ParseAddr(pu.Hostname()); err == nil && (ip.Unmap() == netip.AddrFrom4([4]byte{169, 254, 169, 254})) {
+			k.err(where, "this is the address of the cloud's metadata service")
+		}
+	}
+	t := r.TLS
+	if (t.Cert == "") != (t.Key == "") {
+		have, miss := "cert", "key"
+		if t.Cert == "" {
+			have, miss = miss, have
+		}
+		k.err(p+".tls."+have, "needs %s too", miss)
+	}
+	if k.given(p+".tls") && t != (TLS{}) && len(r.List()) > 0 && secure == 0 {
+		k.err(p+".tls", "is given, but no url has the scheme https or grpcs")
+	}
+	if t.InsecureSkipVerify {
+		k.warn(p+".tls.insecure_skip_verify", "anyone on the way can read and change the logs")
+	}
+	k.auth(p+".auth", r.Auth)
+	for name := range r.Headers {
+		if !headerName(name) {
+			k.err(p+".headers."+name, "bad header name %q", shorten(name))
+		} else if strings.ContainsAny(string(r.Headers[name]), "\r\n\x00") {
+			k.err(p+".headers."+name, "the value holds a line break")
+		}
+		if strings.EqualFold(name, "authorization") && r.Auth != (Auth{}) {
+			k.err(p+".headers."+name, "there are credentials in headers and in auth").Hint = "keep those in auth"
+		}
+	}
+}
+
+func (k *checker) auth(p string, a Auth) {
+	var ways []string
+	if a.User != "" || a.Password != "" {
+		ways = append(ways, "user")
+		switch {
+		case a.User == "":
+			k.err(p+".password", "needs user too")
+		case a.Password == "":
+			k.err(p+".user", "needs password too")
+		}
+	}
+	for _, w := range []struct {
+		name string
+		set  bool
+	}{{"api_key", a.APIKey != ""}, {"bearer", a.Bearer != ""}, {"bearer_file", a.BearerFile != ""}} {
+		if w.set {
+			ways = append(ways, w.name)
+		}
+	}
+	if len(ways) > 1 {
+		k.err(p, "%s contradict each other", strings.Join(ways, " and ")).Hint = "keep one"
+	}
+	for name, s := range map[string]Secret{"password": a.Password, "api_key": a.APIKey, "bearer": a.Bearer} {
+		if strings.ContainsAny(string(s), "\r\n\x00") {
+			k.err(p+"."+name, "holds a line break")
+		}
+	}
+}
+
+func loopbackHost(host string) bool {
+	return Address(net.JoinHostPort(host, "1")).Loopback()
+}
+
+func headerName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// together looks at what components do to each other.
+func (k *checker) together() {
+	paths := make(map[Path]ID)
+	var stdout []ID
+	for _, out := range k.cfg.Outputs {
+		switch x := out.Settings.(type) {
+		case *StdoutOutput:
+			if stdout = append(stdout, out.ID); len(stdout) > 1 {
+				k.warn("outputs."+string(out.ID), "%s writes to standard output too", stdout[0])
+			}
+		case *FileOutput:
+			p := "outputs." + string(out.ID) + ".path"
+			if other, dup := paths[x.Path]; dup && x.Path != "" {
+				k.err(p, "outputs.%s writes to this file too", other)
+			}
+			paths[x.Path] = out.ID
+			for _, in := range k.cfg.Inputs {
+				if f, ok := in.Settings.(*FileInput); ok && f.reads(string(x.Path)) {
+					k.err(p, "inputs.%s reads this file: its lines would go round for ever", in.ID)
+				}
+			}
+		}
+	}
+}
+
+func (f *FileInput) reads(name string) bool {
+	match := func(g Glob) bool {
+		ok, err := path.Match(string(g), name)
+		return err == nil && ok
+	}
+	return slices.ContainsFunc(f.Paths, match) && !slices.ContainsFunc(f.Exclude, match)
+}
+
+func (k *checker) routes() {
+	var known []string
+	places := make(map[string]Pos)
+	if outs := k.nodes["outputs"]; outs.node != nil && outs.kind == mapNode {
+		for _, e := range outs.entries { // as given, so that a bad one is not called missing
+			if e.val.kind == scalarNode && e.val.text == "off" {
+				continue
+			}
+			known = append(known, e.key)
+			places[e.key] = e.keyPos
+		}
+	}
+	used := make(map[string]bool)
+	all := -1
+	for i, r := range k.cfg.Routes {
+		p := "routes[" + strconv.Itoa(i) + "]"
+		if all >= 0 {
+			k.warn(p, "is never reached: routes[%d] takes every record", all)
+		}
+		seen := make(map[ID]bool)
+		for j, id := range r.To {
+			if id == "" {
+				continue // reported already
+			}
+			where := p + ".to[" + strconv.Itoa(j) + "]"
+			if seen[id] {
+				k.warn(where, "%s is given twice", id)
+			}
+			seen[id] = true
+			used[string(id)] = true
+			if slices.Contains(known, string(id)) {
+				continue
+			}
+			pos, width := k.cfg.node(where).place()
+			q := k.addf(pos, width, "%s.to: no output named %q", p, string(id))
+			if best := nearest(string(id), known); best != "" {
+				q.Message += fmt.Sprintf("   did you mean %q (%s)?", best, places[best])
+			} else if len(known) > 0 {
+				q.Hint = "there are: " + strings.Join(known, " ")
+			}
+		}
+		if w := strings.ReplaceAll(string(r.When), " ", ""); (w == "" || w == "{}") && !r.Continue && all < 0 {
+			all = i
+		}
+	}
+	if len(k.cfg.Routes) > 0 {
+		for _, out := range k.cfg.Outputs {
+			if !used[string(out.ID)] {
+				k.warn("outputs."+string(out.ID), "gets nothing: no route names it")
+			}
+		}
+	}
+}
+
+func (k *checker) listen() {
+	l := k.cfg.Listen
+	if l.HTTP != "" && !l.HTTP.Loopback() && !l.Insecure {
+		k.err("listen.http", "anyone who reaches %s could read the logs: there is no authentication", l.HTTP).Hint = "listen on 127.0.0.1, or say insecure: true"
+	}
+	if l.HTTP != "" && l.HTTP == l.Probe && !strings.HasSuffix(string(l.HTTP), ":0") {
+		k.err("listen.probe", "is the same address as listen.http")
+	}
+}
+
+// Problem returns an error about the value at a path, such as
+// outputs.loki.tls.ca, shown like those of Load. It is for what only shows
+// when a component is made.
+func (c *Config) Problem(path, message string) *Errors {
+	pos, width := c.node(path).place()
+	p := Problem{Pos: pos, Message: path + ": " + message, width: width}
+	return &Errors{problems{list: []Problem{p}, src: c.sources, secrets: c.secrets}}
+}

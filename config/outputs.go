@@ -1,0 +1,210 @@
+package config
+
+// Outputs are the outputs in the order in which they were given.
+type Outputs []Output
+
+// Output is one output.
+type Output struct {
+	ID ID
+	// Settings is *ElasticsearchOutput (also for opensearch), *LokiOutput,
+	// *OTLPOutput, *JSONLOutput, *FileOutput or *StdoutOutput.
+	Settings OutputSettings
+}
+
+// OutputSettings is what every output's settings can say.
+type OutputSettings interface {
+	// Delivery returns how records are queued, batched and retried.
+	Common() *Delivery
+	// Endpoints returns the connection settings, nil for local outputs.
+	Endpoints() *Remote
+}
+
+// Delivery is what all outputs have in common.
+type Delivery struct {
+	Batch  Batch  `yaml:"batch" doc:"How records are put together to one request."`
+	Retry  Retry  `yaml:"retry" doc:"What happens after a failed attempt."`
+	Buffer Buffer `yaml:"buffer" doc:"The queue before the output."`
+	DLQ    DLQ    `yaml:"dlq" doc:"The dead-letter queue, on disk in the state directory: records that the destination refuses for good."`
+}
+
+// Common returns d.
+func (d *Delivery) Common() *Delivery { return d }
+
+// Endpoints returns nil: the output is local.
+func (d *Delivery) Endpoints() *Remote { return nil }
+
+// Batch bounds a request.
+type Batch struct {
+	Bytes Size     `yaml:"bytes" default:"8MiB" min:"1KiB" max:"256MiB" doc:"Bytes of records in one request at most; a single record may exceed them. At most buffer.memory, and lowered to it if not given."`
+	Wait  Duration `yaml:"wait" default:"1s" max:"1h" doc:"How long the first record waits for more."`
+}
+
+// Retry says how often and how long to try.
+type Retry struct {
+	For      Duration `yaml:"for" word:"forever=9223372036854775807" default:"forever" doc:"How long a record is tried; after it the record is a dead letter."`
+	MinDelay Duration `yaml:"min_delay" default:"500ms" min:"1ms" max:"1h" doc:"Delay after the first failure; it doubles, with jitter. Lowered to max_delay if not given."`
+	MaxDelay Duration `yaml:"max_delay" default:"30s" min:"1ms" max:"24h" doc:"Longest delay."`
+}
+
+// Buffer is the queue before an output.
+type Buffer struct {
+	Memory   Size   `yaml:"memory" default:"16MiB" min:"64KiB" doc:"Bytes that wait in memory at most."`
+	WhenFull string `yaml:"when_full" enum:"wait,drop" default:"wait" doc:"wait: inputs stop reading. drop: records are dropped for this output, and counted."`
+}
+
+// DLQ is the dead-letter queue of an output.
+type DLQ struct {
+	Max      Size   `yaml:"max" default:"1GiB" min:"1MiB" doc:"Bytes on disk at most."`
+	WhenFull string `yaml:"when_full" enum:"wait,drop" default:"wait" doc:"wait: refused records stay with the output until there is room. drop: they are dropped, and counted."`
+}
+
+// Remote is what all outputs over the network have in common. Exactly one of
+// URL and URLs is set; use List.
+type Remote struct {
+	URL         URL               `yaml:"url" scheme:"http,https" doc:"Address of the destination."`
+	URLs        []URL             `yaml:"urls" scheme:"http,https" doc:"Addresses of several equal destinations, instead of url."`
+	Balance     string            `yaml:"balance" enum:"round_robin,least_inflight,failover" default:"round_robin" doc:"How requests are spread over urls; failover uses the first that works."`
+	Auth        Auth              `yaml:"auth" doc:"Credentials: user with password, api_key, bearer or bearer_file."`
+	TLS         TLS               `yaml:"tls" doc:"Settings of TLS, at least 1.2. Files are read again when they change."`
+	Headers     map[string]Secret `yaml:"headers" doc:"HTTP headers (metadata for gRPC) added to every request. Their values count as secrets."`
+	Proxy       string            `yaml:"proxy" enum:"none,environment" default:"none" doc:"environment: use HTTPS_PROXY and alike."`
+	Timeout     Duration          `yaml:"timeout" default:"30s" min:"100ms" max:"1h" doc:"Longest time for one attempt."`
+	Concurrency Concurrency       `yaml:"concurrency" doc:"Requests at the same time."`
+	Eject       Eject             `yaml:"eject" doc:"When an endpoint is left out for a while."`
+}
+
+// List returns the addresses, whichever way they were given.
+func (r *Remote) List() []URL {
+	if r.URL != "" {
+		return []URL{r.URL}
+	}
+	return r.URLs
+}
+
+// Concurrency bounds the requests in flight; the number in use follows the
+// destination's answers.
+type Concurrency struct {
+	Max int `yaml:"max" default:"4" min:"1" max:"1024" doc:"Requests at the same time at most; fewer when the destination is slow or refuses."`
+}
+
+// Eject says when an endpoint is left out.
+type Eject struct {
+	Errors int      `yaml:"errors" default:"5" min:"1" max:"1000000" doc:"Failures in a row after which an endpoint is left out."`
+	For    Duration `yaml:"for" default:"30s" min:"100ms" max:"24h" doc:"How long it is left out."`
+}
+
+// Auth is one way to authenticate; at most one is set.
+type Auth struct {
+	User       string `yaml:"user" doc:"User of HTTP basic authentication."`
+	Password   Secret `yaml:"password" doc:"Password of that user."`
+	APIKey     Secret `yaml:"api_key" doc:"Elasticsearch API key, in its encoded form."`
+	Bearer     Secret `yaml:"bearer" doc:"Bearer token."`
+	BearerFile Path   `yaml:"bearer_file" doc:"File with a bearer token; read again when it changes."`
+}
+
+// TLS are the settings of a TLS client.
+type TLS struct {
+	CA                 Path   `yaml:"ca" doc:"File with the certificates of the authorities to trust; the system's if empty."`
+	Cert               Path   `yaml:"cert" doc:"File with the client's certificate."`
+	Key                Path   `yaml:"key" doc:"File with the client's key."`
+	ServerName         string `yaml:"server_name" doc:"Name expected in the server's certificate; the URL's host if empty."`
+	InsecureSkipVerify bool   `yaml:"insecure_skip_verify" default:"false" doc:"Accepts any certificate. Anyone on the way can then read and change the logs."`
+}
+
+// ElasticsearchOutput sends to the _bulk API of Elasticsearch or OpenSearch.
+type ElasticsearchOutput struct {
+	Remote      `yaml:",inline"`
+	Index       Template `yaml:"index" default:"weir-%Y.%m.%d" doc:"Index or data stream; ${namespace} and other attributes are filled in, and %Y %m %d from the record's time in UTC."`
+	DataStream  bool     `yaml:"data_stream" default:"false" doc:"The index is a data stream: op is create."`
+	Naming      string   `yaml:"naming" enum:"fluentd,ecs" default:"fluentd" doc:"Names of the fields: as fluentd and fluent-bit write them, or Elastic Common Schema."`
+	Op          string   `yaml:"op" enum:"create,index" default:"create" doc:"create: a record that is there already stays. index: it is written again."`
+	IDs         bool     `yaml:"ids" default:"true" doc:"Gives every document an _id made from its place in the source, so that nothing is stored twice."`
+	Compression string   `yaml:"compression" enum:"none,gzip" default:"gzip" doc:"Compression of requests."`
+	Delivery    `yaml:",inline"`
+}
+
+// LokiOutput sends to Loki's push API, protobuf with snappy.
+type LokiOutput struct {
+	Remote   `yaml:",inline"`
+	Tenant   Template `yaml:"tenant" doc:"Tenant, sent as X-Scope-OrgID; ${namespace} and other attributes are filled in."`
+	Labels   []string `yaml:"labels" default:"[cluster, namespace, node, workload, app, service_name, container, stream, input]" doc:"Attributes that become index labels; the others are structured metadata."`
+	Delivery `yaml:",inline"`
+}
+
+// OTLPOutput sends OTLP over HTTP or gRPC.
+type OTLPOutput struct {
+	Remote      `yaml:",inline"`
+	Compression string `yaml:"compression" enum:"none,gzip,zstd" default:"gzip" doc:"Compression of requests."`
+	Delivery    `yaml:",inline"`
+}
+
+// JSONLOutput posts one JSON object per line to any URL.
+type JSONLOutput struct {
+	Remote      `yaml:",inline"`
+	Compression string `yaml:"compression" enum:"none,gzip,zstd" default:"none" doc:"Compression of requests."`
+	Keys        Keys   `yaml:"keys" doc:"Names of the members that every line has."`
+	Delivery    `yaml:",inline"`
+}
+
+// Keys are names of members of a JSON line.
+type Keys struct {
+	Time    string `yaml:"time" default:"_time" doc:"Member with the time."`
+	Message string `yaml:"message" default:"_msg" doc:"Member with the text of a record that is not a JSON object."`
+}
+
+// FileOutput writes to a file that it rotates itself.
+type FileOutput struct {
+	Path     Path   `yaml:"path" required:"true" doc:"File to append to; %Y %m %d are filled in from the clock, in UTC."`
+	Format   string `yaml:"format" enum:"json,line,raw" default:"json" doc:"json: an object a line. line: for people. raw: only the text."`
+	MaxSize  Size   `yaml:"max_size" default:"100MiB" min:"4KiB" doc:"Size at which the file is rotated."`
+	Keep     int    `yaml:"keep" default:"5" min:"0" max:"100000" doc:"Rotated files kept."`
+	Sync     bool   `yaml:"sync" default:"true" doc:"Records count as delivered only when they are on the disk."`
+	Keys     Keys   `yaml:"keys" doc:"Names of the members that every line has, for json."`
+	Delivery `yaml:",inline"`
+}
+
+// StdoutOutput writes to standard output.
+type StdoutOutput struct {
+	Format   string `yaml:"format" enum:"json,line,raw" default:"json" doc:"json: an object a line. line: for people. raw: only the text."`
+	Keys     Keys   `yaml:"keys" doc:"Names of the members that every line has, for json."`
+	Delivery `yaml:",inline"`
+}
+
+// Endpoints returns the connection settings.
+func (o *ElasticsearchOutput) Endpoints() *Remote { return &o.Remote }
+
+// Endpoints returns the connection settings.
+func (o *LokiOutput) Endpoints() *Remote { return &o.Remote }
+
+// Endpoints returns the connection settings.
+func (o *OTLPOutput) Endpoints() *Remote { return &o.Remote }
+
+// Endpoints returns the connection settings.
+func (o *JSONLOutput) Endpoints() *Remote { return &o.Remote }
+
+// componentType describes a type of input or output.
+type componentType struct {
+	name, doc string
+	new       func() any
+	defaults  map[string]string // by path below the component; they win over the tags
+	schemes   []string          // of url and urls; nil: as in the tags
+}
+
+var inputTypes = []componentType{
+	{name: "kubernetes", doc: "The logs of this node's containers.", new: func() any { return new(KubernetesInput) }},
+	{name: "file", doc: "Plain log files.", new: func() any { return new(FileInput) }},
+}
+
+var outputTypes = []componentType{
+	{name: "elasticsearch", doc: "Elasticsearch's _bulk API.", new: func() any { return new(ElasticsearchOutput) }},
+	{name: "opensearch", doc: "OpenSearch's _bulk API.", new: func() any { return new(ElasticsearchOutput) }},
+	{name: "loki", doc: "Loki's push API (protobuf).", new: func() any { return new(LokiOutput) },
+		defaults: map[string]string{"batch.bytes": "1MiB"}},
+	{name: "otlp", doc: "An OTLP endpoint: http(s)://host:4318 or grpc(s)://host:4317.", new: func() any { return new(OTLPOutput) },
+		defaults: map[string]string{"batch.bytes": "2MiB"}, schemes: []string{"http", "https", "grpc", "grpcs"}},
+	{name: "jsonl", doc: "POST of one JSON object per line, as VictoriaLogs and Vector take it.", new: func() any { return new(JSONLOutput) }},
+	{name: "file", doc: "A file that weir rotates itself.", new: func() any { return new(FileOutput) },
+		defaults: map[string]string{"batch.bytes": "1MiB", "batch.wait": "200ms"}},
+	{name: "stdout", doc: "Standard output.", new: func() any { return new(StdoutOutput) },
+		defaults: map[string]string{"batch.bytes": "256KiB", "batch.wait": "50ms"}},
+}
