@@ -16,7 +16,6 @@ type sliceField struct {
 }
 
 type sliceRecord struct {
-	time   int64
 	body   []byte
 	fields []sliceField
 }

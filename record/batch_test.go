@@ -159,8 +159,7 @@ func BenchmarkBatchLife(b *testing.B) {
 	var pool Pool
 	s := NewStream([]Attr{{AttrPod, "p"}}, nil, nil)
 	line := bytes.Repeat([]byte("x"), 300)
-	var release func(*Batch)
-	release = func(x *Batch) { pool.Put(x) }
+	release := func(x *Batch) { pool.Put(x) }
 	const n = 1000
 	b.ReportAllocs()
 	b.SetBytes(n * 300)
