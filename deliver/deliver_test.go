@@ -1,0 +1,651 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirlog/weir/ack"
+	"github.com/weirlog/weir/record"
+)
+
+func TestDeliversInBatches(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		parts    []int // records each, of 200 bytes
+		batch    Batch
+		attempts int
+		most     int
+	}{
+		{"several parts, one request", []int{10, 10, 10}, Batch{}, 1, 30},
+		{"full by bytes", []int{10, 10, 10, 10}, Batch{Bytes: 20 * 264}, 2, 20},
+		{"a part that does not fit begins the next", []int{10, 15, 10}, Batch{Bytes: 20 * 264}, 3, 15},
+		{"an oversized part is split", []int{50}, Batch{Bytes: 20 * 264}, 3, 20},
+		{"a single record over the limit goes alone", []int{3}, Batch{Bytes: 100}, 3, 1},
+		{"full by records", []int{10, 10, 10}, Batch{Records: 20}, 2, 20},
+		{"split by records", []int{100}, Batch{Records: 30}, 4, 30},
+		{"no waiting", []int{5}, Batch{Wait: -1}, 1, 5},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &sink{}
+				r := start(t, t.Context(), Config{Endpoints: one(s), Batch: c.batch})
+				for _, n := range c.parts {
+					r.put(n, 200)
+				}
+				r.end()
+				if s.attempts != c.attempts || s.most != c.most {
+					t.Errorf("%d attempts of at most %d records, want %d, %d", s.attempts, s.most, c.attempts, c.most)
+				}
+				if diff := cmp.Diff(upTo(r.src.next), s.stored()); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
+func TestWaitsForABatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{}
+		r := start(t, t.Context(), Config{Endpoints: one(s)})
+		r.put(1, 10)
+		<-time.After(900 * time.Millisecond)
+		r.put(1, 10)
+		synctest.Wait()
+		if st := r.Stats(); s.attempts != 0 || st.Waiting.Records != 2 || r.Waiting() != 2 || time.Since(st.OldestWaiting) != 900*time.Millisecond {
+			t.Errorf("after 0.9 s: %d attempts, %+v", s.attempts, st)
+		}
+		<-time.After(100 * time.Millisecond)
+		synctest.Wait()
+		if st := r.Stats(); s.attempts != 1 || st.Waiting.Records != 0 || r.Waiting() != 0 || st.LastSuccess != time.Now() {
+			t.Errorf("after 1 s: %d attempts, %+v", s.attempts, st)
+		}
+		r.end()
+	})
+}
+
+func TestParts0Records(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{}
+		r := start(t, t.Context(), Config{Endpoints: one(s)})
+		r.put(0, 0)
+		r.put(1, 0)
+		r.put(0, 0)
+		r.end()
+	})
+}
+
+func TestRetryDelaysGrowWithJitter(t *testing.T) {
+	for _, c := range []struct {
+		rand float64
+		want []time.Duration
+	}{
+		{1, []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second}},
+		{0.5, []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second}},
+		{0, []time.Duration{50 * time.Millisecond, 50 * time.Millisecond, 50 * time.Millisecond, 50 * time.Millisecond}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var at []time.Time
+			s := &sink{f: func(_ context.Context, n int, _ []record.Part) (ack.Result, error) {
+				at = append(at, time.Now())
+				if n <= 4 {
+					return ack.Result{}, errDown
+				}
+				return ack.Result{}, nil
+			}}
+			r := start(t, t.Context(), Config{Endpoints: one(s), Rand: func() float64 { return c.rand }})
+			r.put(10, 10)
+			r.end()
+			var got []time.Duration
+			for i := 1; i < len(at); i++ {
+				got = append(got, at[i].Sub(at[i-1]))
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("rand %v: %s", c.rand, diff)
+			}
+			if st := r.Stats(); st.Retried != 40 || st.Requests[NoAnswer] != 4 || st.Requests[OK] != 1 || st.LastError != errDown.Error() {
+				t.Errorf("%+v", st)
+			}
+		})
+	}
+}
+
+// A backend that is down for 72 hours, with more waiting than may be in hand:
+// memory stays bounded, nothing is lost, and the number of attempts is that of
+// one sender with the greatest delay, however much waits.
+func TestFailure75_DownFor72Hours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const outage = 72 * time.Hour
+		begin := time.Now()
+		s := &sink{f: func(context.Context, int, []record.Part) (ack.Result, error) {
+			if time.Since(begin) < outage {
+				return ack.Result{}, errDown
+			}
+			return ack.Result{}, nil
+		}}
+		batch := 100 * 264
+		r := start(t, t.Context(), Config{Endpoints: one(s), Batch: Batch{Bytes: batch}, Retry: Retry{For: 0}})
+		for range 200 {
+			r.put(100, 200)
+		}
+		for range 72 {
+			<-time.After(time.Hour)
+			st := r.Stats()
+			if st.Waiting.Records != 20000 || time.Since(begin) < outage && (st.Healthy != 0 || st.Limit != 1) {
+				t.Fatalf("after %s: %+v", time.Since(begin), st)
+			}
+			if inHand := st.Waiting.Bytes - st.Queued.Bytes; inHand > 6*batch {
+				t.Fatalf("%d bytes in hand, more than 6 batches of %d", inHand, batch)
+			}
+		}
+		failed := s.tries()
+		// Full jitter: the mean delay is half the greatest.
+		if mean := outage / time.Duration(failed); mean < 13*time.Second || mean > 18*time.Second {
+			t.Errorf("%d attempts, one every %s", failed, mean)
+		}
+		back := time.Now()
+		sum := r.end()
+		if sum[ack.Delivered] != 20000 || len(s.got) != 20000 {
+			t.Errorf("delivered %d of 20000, the sink has %d", sum[ack.Delivered], len(s.got))
+		}
+		if took := time.Since(back); took > 30*time.Second {
+			t.Errorf("all delivered %s after the end of the outage", took)
+		}
+	})
+}
+
+// A backend that accepts connections and never answers ends an attempt by its
+// deadline and holds up nobody else's deliverer.
+func TestFailure76_BlockedBackend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		blocked := &sink{f: func(ctx context.Context, n int, _ []record.Part) (ack.Result, error) {
+			if n > 3 {
+				return ack.Result{}, nil
+			}
+			<-ctx.Done()
+			return ack.Result{}, fmt.Errorf("no answer: %w", ctx.Err())
+		}}
+		good := &sink{}
+		a := start(t, t.Context(), Config{Endpoints: one(blocked), Timeout: 10 * time.Second})
+		b := start(t, t.Context(), Config{Endpoints: one(good)})
+		a.put(10, 10)
+		b.put(10, 10)
+		b.end()
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("the good one took %s", took)
+		}
+		a.end()
+		if took := time.Since(begin); took < 30*time.Second || took > 40*time.Second {
+			t.Errorf("the blocked one took %s", took)
+		}
+		if st := a.Stats(); st.Requests[TimedOut] != 3 {
+			t.Errorf("%+v", st.Requests)
+		}
+	})
+}
+
+// An answer is lost after the server stored the request: the same records are
+// sent again, and nothing else.
+func TestFailure78_TimeoutAfterStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent [][]int
+		s := &sink{}
+		s.f = func(ctx context.Context, n int, parts []record.Part) (ack.Result, error) {
+			sent = append(sent, numbers(parts))
+			if n == 1 {
+				for _, v := range numbers(parts) {
+					s.store(v)
+				}
+				<-ctx.Done()
+				return ack.Result{}, ctx.Err()
+			}
+			return ack.Result{}, nil
+		}
+		r := start(t, t.Context(), Config{Endpoints: one(s)})
+		r.put(5, 10)
+		r.put(5, 10)
+		sum := r.end()
+		if diff := cmp.Diff([][]int{upTo(10), upTo(10)}, sent); diff != "" {
+			t.Error(diff)
+		}
+		if sum[ack.Delivered] != 10 {
+			t.Errorf("counted %d as delivered", sum[ack.Delivered])
+		}
+	})
+}
+
+// failures answers for records of parts by number.
+func failures(parts []record.Part, f func(n int) (fails, permanent bool)) (r ack.Result) {
+	for k, p := range parts {
+		for _, i := range p.Index() {
+			if fails, permanent := f(number(p.Batch(), i)); fails {
+				r.Failures = append(r.Failures, ack.Failure{Part: k, Record: i, Permanent: permanent, Reason: fmt.Sprintf("reason %v", permanent)})
+			}
+		}
+	}
+	return r
+}
+
+// An accepted request with failed items: what was taken is settled at once,
+// what failed for now goes again alone, what was refused is dead.
+func TestFailure79_OutcomesPerRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent [][]int
+		s := &sink{f: func(_ context.Context, n int, parts []record.Part) (ack.Result, error) {
+			sent = append(sent, numbers(parts))
+			if n <= 2 {
+				return failures(parts, func(v int) (bool, bool) { return v%5 == 0 || v == 7, v == 7 }), nil
+			}
+			return ack.Result{}, nil
+		}}
+		y := &yard{}
+		r := start(t, t.Context(), Config{Endpoints: one(s), DeadLetters: y})
+		r.put(10, 10)
+		r.put(10, 10)
+		r.put(3, 10)
+		<-time.After(time.Second)
+		synctest.Wait()
+		if st := r.Stats(); st.Waiting.Records != 5 || st.Records[ack.Delivered] != 17 || st.Records[ack.DeadRejected] != 1 || st.Requests[Partial] != 1 {
+			t.Errorf("after the first answer: %+v", st)
+		}
+		sum := r.end()
+		again := []int{0, 5, 10, 15, 20}
+		if diff := cmp.Diff([][]int{upTo(23), again, again}, sent); diff != "" {
+			t.Error(diff)
+		}
+		if sum[ack.Delivered] != 22 || sum[ack.DeadRejected] != 1 || y.dead[7].Reasons[0] != "reason true" || len(s.stored()) != 22 {
+			t.Errorf("%v %v", sum, y.dead)
+		}
+	})
+}
+
+// A result that does not fit the request delivers nothing.
+func TestMalformedResultIsAFailure(t *testing.T) {
+	for _, f := range [][]ack.Failure{
+		{{Part: 2}}, {{Part: -1}}, {{Part: 0, Record: 9}}, {{Part: 0, Record: 1}, {Part: 0, Record: 1}},
+		{{Part: 1, Record: 0}, {Part: 0, Record: 0}}, {{Part: 0, Record: 1}, {Part: 0, Record: 0}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &sink{}
+			s.f = func(_ context.Context, n int, parts []record.Part) (ack.Result, error) {
+				if n == 1 {
+					return ack.Result{Failures: f}, nil
+				}
+				if len(numbers(parts)) != 6 {
+					t.Errorf("%v again after %v", numbers(parts), f)
+				}
+				return ack.Result{}, nil
+			}
+			out := outputFunc(s.f)
+			n := 0
+			r := start(t, t.Context(), Config{Endpoints: one(outputFunc(func(ctx context.Context, _ int, parts []record.Part) (ack.Result, error) {
+				n++
+				return out(ctx, n, parts)
+			}))})
+			r.put(3, 10)
+			r.put(3, 10)
+			r.end()
+			if n != 2 {
+				t.Errorf("%v: %d attempts", f, n)
+			}
+		})
+	}
+}
+
+type outputFunc func(ctx context.Context, n int, parts []record.Part) (ack.Result, error)
+
+func (f outputFunc) Send(ctx context.Context, parts []record.Part) (ack.Result, error) {
+	return f(ctx, 0, parts)
+}
+
+// A request is refused because of some records in it: they are found by
+// bisection, with a bounded number of attempts, and all others are delivered.
+func TestFailure80_PoisonBisected(t *testing.T) {
+	for _, c := range []struct{ n, k int }{{1, 1}, {2, 1}, {1000, 1}, {1000, 7}, {64, 64}} {
+		synctest.Test(t, func(t *testing.T) {
+			poison := func(v int) bool { return v%(c.n/c.k) == 0 && v/(c.n/c.k) < c.k }
+			s := &sink{f: func(_ context.Context, _ int, parts []record.Part) (ack.Result, error) {
+				if slices.ContainsFunc(numbers(parts), poison) {
+					return ack.Result{}, err400
+				}
+				return ack.Result{}, nil
+			}}
+			y := &yard{}
+			begin := time.Now()
+			r := start(t, t.Context(), Config{Endpoints: one(s), DeadLetters: y})
+			for left := c.n; left > 0; left -= 100 {
+				r.put(min(left, 100), 10)
+			}
+			sum := r.end()
+			if int(sum[ack.DeadRejected]) != c.k || int(sum[ack.Delivered]) != c.n-c.k || len(y.dead) != c.k {
+				t.Errorf("%+v: %v", c, sum)
+			}
+			for v, d := range y.dead {
+				if !poison(v) || d.Status != ack.DeadRejected || d.Reasons[0] != err400.Error() {
+					t.Errorf("%+v: dead %d: %+v", c, v, d)
+				}
+			}
+			if limit := 2*c.k*(bits.Len(uint(c.n-1))+1) + 1; s.attempts > limit {
+				t.Errorf("%+v: %d attempts, want at most %d", c, s.attempts, limit)
+			}
+			if time.Since(begin) > 2*time.Second {
+				t.Errorf("%+v: took %s", c, time.Since(begin))
+			}
+		})
+	}
+}
+
+// A request that is never taken does not hold up the others.
+func TestFailure80_RetriesDoNotBlockOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{f: func(ctx context.Context, _ int, parts []record.Part) (ack.Result, error) {
+			if slices.Contains(numbers(parts), 0) {
+				<-ctx.Done() // the worst: it costs the whole timeout every time
+				return ack.Result{}, ctx.Err()
+			}
+			return ack.Result{}, nil
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		r := start(t, ctx, Config{Endpoints: one(s), Batch: Batch{Bytes: 10 * 264}, Eject: Eject{Errors: 1000}})
+		for range 100 {
+			r.put(10, 200)
+		}
+		<-time.After(10 * time.Minute)
+		if st := r.Stats(); st.Waiting.Records != 10 {
+			t.Errorf("%d of 1000 records wait, want the 10 of the one bad request", st.Waiting.Records)
+		}
+		cancel()
+		<-r.err
+	})
+}
+
+// A request that is too large is halved; a record that is too large alone is
+// dead; the size to collect is learned.
+func TestFailure81_TooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 300 << 10
+		s := &sink{f: func(_ context.Context, _ int, parts []record.Part) (ack.Result, error) {
+			n := 0
+			for _, p := range parts {
+				n += p.Size()
+			}
+			if n > limit {
+				return ack.Result{}, err413
+			}
+			return ack.Result{}, nil
+		}}
+		y := &yard{}
+		r := start(t, t.Context(), Config{Endpoints: one(s), DeadLetters: y, Batch: Batch{Bytes: 1 << 20}, Concurrency: 1})
+		r.put(1, limit) // one record over the limit
+		for range 40 {
+			r.put(100, 1000)
+		}
+		r.put(1, limit)
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if st := r.Stats(); st.Waiting.Records != 0 || st.Requests[TooLarge] > 8 {
+			t.Errorf("the size was not learned: %+v", st)
+		}
+		sum := r.end()
+		if sum[ack.DeadTooLarge] != 2 || sum[ack.Delivered] != 4000 || y.dead[0].Status != ack.DeadTooLarge || y.dead[4001].Status != ack.DeadTooLarge {
+			t.Errorf("%v", sum)
+		}
+	})
+}
+
+// What the destination asks for is honoured to the full, but capped.
+func TestFailure82_RetryAfter(t *testing.T) {
+	for _, c := range []struct{ asked, want time.Duration }{
+		{0, 0}, {7 * time.Second, 7 * time.Second}, {3 * time.Minute, 3 * time.Minute},
+		{1000 * time.Hour, MaxRetryAfter}, {-time.Hour, 0},
+	} {
+		for _, kind := range []string{"request", "items"} {
+			synctest.Test(t, func(t *testing.T) {
+				var at []time.Time
+				s := &sink{f: func(_ context.Context, n int, parts []record.Part) (ack.Result, error) {
+					at = append(at, time.Now())
+					switch {
+					case n > 1:
+						return ack.Result{}, nil
+					case kind == "request":
+						return ack.Result{}, &ack.SendError{Kind: ack.Retry, Code: 429, RetryAfter: c.asked}
+					}
+					r := failures(parts, func(int) (bool, bool) { return true, false })
+					r.RetryAfter = c.asked
+					return r, nil
+				}}
+				r := start(t, t.Context(), Config{Endpoints: one(s)})
+				r.put(1, 10)
+				<-time.After(1100 * time.Millisecond)
+				if kind == "request" {
+					r.put(1, 10) // another one keeps silent, too
+				}
+				r.end()
+				if wait := at[1].Sub(at[0]); wait < c.want || wait > c.want+500*time.Millisecond {
+					t.Errorf("%s: asked for %s, waited %s", kind, c.asked, wait)
+				}
+			})
+		}
+	}
+}
+
+// Refused credentials: nothing is given up, even with retry.for, and there is
+// one attempt per MaxDelay.
+func TestFailure83_Unauthorized(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		s := &sink{f: func(context.Context, int, []record.Part) (ack.Result, error) {
+			if time.Since(begin) < time.Hour {
+				return ack.Result{}, err401
+			}
+			return ack.Result{}, nil
+		}}
+		y := &yard{}
+		r := start(t, t.Context(), Config{Endpoints: one(s), DeadLetters: y, Retry: Retry{For: time.Minute}})
+		r.put(10, 10)
+		<-time.After(time.Hour)
+		if n := s.tries(); n < 100 || n > 122 {
+			t.Errorf("%d attempts in an hour", n)
+		}
+		if sum := r.end(); sum[ack.Delivered] != 10 || len(y.dead) != 0 {
+			t.Errorf("%v", sum)
+		}
+	})
+}
+
+func TestExpiredIsDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		s := &sink{f: func(context.Context, int, []record.Part) (ack.Result, error) { return ack.Result{}, errDown }}
+		y := &yard{}
+		r := start(t, t.Context(), Config{Endpoints: one(s), DeadLetters: y, Retry: Retry{For: 5 * time.Minute}, Batch: Batch{Wait: -1}})
+		r.put(10, 10)
+		sum := r.end()
+		if sum[ack.DeadExpired] != 10 || y.dead[3].Reasons[0] != "not delivered within 5m0s: connection refused" {
+			t.Errorf("%v %+v", sum, y.dead[3])
+		}
+		if took := time.Since(begin); took < 5*time.Minute || took > 5*time.Minute+30*time.Second {
+			t.Errorf("given up after %s", took)
+		}
+	})
+}
+
+func TestWithoutDeadLettersRefusedIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{f: func(context.Context, int, []record.Part) (ack.Result, error) { return ack.Result{}, err400 }}
+		r := start(t, t.Context(), Config{Endpoints: one(s)})
+		r.put(10, 10)
+		if sum := r.end(); sum[ack.DroppedRejected] != 10 {
+			t.Errorf("%v", sum)
+		}
+	})
+}
+
+// Dead letters that cannot be written wait; what is delivered flows on.
+func TestDeadLettersFail(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		err  error
+		want ack.Status
+	}{{"disk full", errors.New("no space left on device"), ack.DeadRejected}, {"policy drop", fmt.Errorf("full: %w", ErrDropped), ack.DroppedRejected}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &sink{f: func(_ context.Context, _ int, parts []record.Part) (ack.Result, error) {
+					return failures(parts, func(v int) (bool, bool) { return v%10 == 0, true }), nil
+				}}
+				healed := time.Now().Add(10 * time.Minute)
+				y := &yard{fail: func(int) error {
+					if time.Now().Before(healed) {
+						return c.err
+					}
+					return nil
+				}}
+				r := start(t, t.Context(), Config{Endpoints: one(s), DeadLetters: y})
+				r.put(100, 10)
+				<-time.After(5 * time.Minute)
+				r.put(100, 10)
+				<-time.After(4 * time.Minute)
+				synctest.Wait()
+				st := r.Stats()
+				if waits := c.want == ack.DeadRejected; waits && (st.Unburied != 20 || st.Waiting.Records != 20) || st.Records[ack.Delivered] != 180 {
+					t.Errorf("%+v", st)
+				}
+				if sum := r.end(); sum[c.want] != 20 || sum[ack.Delivered] != 180 {
+					t.Errorf("%v", sum)
+				}
+			})
+		})
+	}
+}
+
+// A stop with the sink down: attempts in flight get the grace, nothing is
+// delivered twice over, nothing is dropped, nothing becomes a dead letter, and
+// the tokens stay open.
+func TestFailure96_StopWithSinkDown(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		f    func(ctx context.Context) error
+		took time.Duration
+	}{
+		{"refusing", func(context.Context) error { return errDown }, 0},
+		{"hanging", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, 5 * time.Second},
+		{"rejecting all", func(context.Context) error { <-time.After(3 * time.Second); return err400 }, 3 * time.Second},
+		{"answering within the grace", func(context.Context) error { <-time.After(3 * time.Second); return nil }, 3 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &sink{f: func(ctx context.Context, _ int, _ []record.Part) (ack.Result, error) { return ack.Result{}, c.f(ctx) }}
+				y := &yard{}
+				ctx, cancel := context.WithCancel(t.Context())
+				r := start(t, ctx, Config{Endpoints: one(s), DeadLetters: y, Batch: Batch{Bytes: 10 * 264, Wait: -1}, Retry: Retry{For: 100 * time.Millisecond}})
+				// Under For, so that only the stop could make anything dead.
+				for range 20 {
+					r.put(10, 200)
+				}
+				<-time.After(50 * time.Millisecond)
+				synctest.Wait()
+				begin := time.Now()
+				cancel()
+				if err := <-r.err; !errors.Is(err, context.Canceled) {
+					t.Errorf("Run: %v", err)
+				}
+				if took := time.Since(begin) + 50*time.Millisecond; took < c.took || took > c.took+100*time.Millisecond {
+					t.Errorf("the stop took %s, want %s", took, c.took)
+				}
+				sum, done := r.src.tally()
+				if done || len(y.dead) != 0 || sum[ack.DeadRejected]+sum[ack.DeadExpired]+sum[ack.DroppedRejected] != 0 || int(sum[ack.Delivered]) != len(s.stored()) {
+					t.Errorf("all tokens done: %v, dead %v, counted %v, stored %d", done, y.dead, sum, len(s.stored()))
+				}
+				// Every record is either delivered, or in the queue, or handed back.
+				left := r.Remaining()
+				all := append(numbers(left), s.stored()...)
+				for p, ok := r.q.TryNext(); ok; p, ok = r.q.TryNext() {
+					left = append(left, p)
+					all = append(all, numbers([]record.Part{p})...)
+				}
+				slices.Sort(all)
+				if diff := cmp.Diff(upTo(200), all); diff != "" {
+					t.Error(diff)
+				}
+				// As after a reload: another deliverer can take over.
+				for _, p := range left {
+					p.Settle(testIndex, ack.Delivered)
+				}
+				r.src.finished()
+			})
+		})
+	}
+}
+
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sink{f: func(_ context.Context, n int, _ []record.Part) (ack.Result, error) {
+			if n < 3 {
+				return ack.Result{}, errDown
+			}
+			return ack.Result{}, nil
+		}}
+		r := start(t, t.Context(), Config{Endpoints: one(s)})
+		r.put(10, 10)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begin := time.Now()
+		if err := r.Drain(ctx); err != nil || time.Since(begin) > 2*time.Second {
+			t.Errorf("Drain: %v after %s", err, time.Since(begin))
+		}
+		r.src.finished()
+		<-r.err
+
+		s = &sink{f: func(context.Context, int, []record.Part) (ack.Result, error) { return ack.Result{}, errDown }}
+		r = start(t, t.Context(), Config{Endpoints: one(s)})
+		r.put(10, 10)
+		ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begin = time.Now()
+		if err := r.Drain(ctx); err == nil || time.Since(begin) > time.Minute+5*time.Second {
+			t.Errorf("Drain: %v after %s", err, time.Since(begin))
+		}
+		if err := <-r.err; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+func TestConfigErrors(t *testing.T) {
+	good := func() Config {
+		return Config{Name: "x", Queue: queueStub{}, Endpoints: one(&sink{})}
+	}
+	if _, err := New(good()); err != nil {
+		t.Error(err)
+	}
+	for name, spoil := range map[string]func(*Config){
+		"name": func(c *Config) { c.Name = "" }, "queue": func(c *Config) { c.Queue = nil }, "endpoints": func(c *Config) { c.Endpoints = nil },
+		"output": func(c *Config) { c.Endpoints[0].Output = nil }, "balance": func(c *Config) { c.Balance = 3 }, "bytes": func(c *Config) { c.Batch.Bytes = -1 },
+		"delays": func(c *Config) { c.Retry.MinDelay = time.Hour }, "index": func(c *Config) { c.Index = -1 },
+	} {
+		c := good()
+		spoil(&c)
+		if _, err := New(c); err == nil {
+			t.Errorf("bad %s accepted", name)
+		}
+	}
+	for b := RoundRobin; b <= Failover; b++ {
+		if got, err := ParseBalance(b.String()); got != b || err != nil {
+			t.Errorf("ParseBalance(%s): %v %v", b, got, err)
+		}
+	}
+	if _, err := ParseBalance("random"); err == nil {
+		t.Error("unknown balance accepted")
+	}
+}
+
+type queueStub struct{ Queue }
