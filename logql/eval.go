@@ -1,0 +1,167 @@
+package logql
+
+import (
+	"bytes"
+	"strconv"
+	"unsafe"
+
+	"github.com/weirlog/weir/wire/json"
+)
+
+// view returns the bytes as a string without copying. They must not change
+// while it is used; here that is the time of one Match.
+func view(p []byte) string { return unsafe.String(unsafe.SliceData(p), len(p)) }
+
+// test is a compiled comparison of a name's value.
+type test struct {
+	name    string
+	level   bool
+	isKnown bool  // name is one of wire/json's well-known names …
+	known   uint8 // … with this bit
+	leaf    int
+
+	op   op
+	text string
+	re   *pattern
+	num  number
+	isNo bool // num is meant
+}
+
+func newTest(e *labelExpr) (*test, error) {
+	t := &test{
+		name: e.name, op: e.op, text: e.text, num: e.num, isNo: e.isNum, leaf: e.leaf,
+		level: e.name == "level" || e.name == "detected_level",
+	}
+	t.known, t.isKnown = json.Known([]byte(e.name))
+	for i := range len(e.name) {
+		if e.name[i] == '_' { // it may also stand for trace.id
+			t.isKnown = false
+		}
+	}
+	if e.op == opRe || e.op == opNre {
+		var err error
+		if t.re, err = newPattern(e.text, true, e.pos); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+func (t *test) eval(r *lookup) bool {
+	if t.leaf < 64 && r.v.known&(1<<t.leaf) != 0 {
+		return r.v.value&(1<<t.leaf) != 0
+	}
+	if t.leaf >= 64 {
+		if s := r.v.stream; s != nil {
+			if v := s.Get(t.name); v != "" {
+				return t.match(v)
+			}
+		}
+	}
+	return t.match(r.value(t))
+}
+
+// match compares a value.
+func (t *test) match(v string) bool {
+	if t.isNo {
+		x, ok := t.convert(v)
+		return ok && t.compare(x)
+	}
+	switch t.op {
+	case opEq:
+		return v == t.text
+	case opNeq:
+		return v != t.text
+	case opRe:
+		return t.re.match(v)
+	default: // opNre
+		return !t.re.match(v)
+	}
+}
+
+func (t *test) compare(x float64) bool {
+	y := t.num.value
+	switch t.op {
+	case opEq:
+		return x == y
+	case opNeq:
+		return x != y
+	case opGt:
+		return x > y
+	case opGe:
+		return x >= y
+	case opLt:
+		return x < y
+	default: // opLe
+		return x <= y
+	}
+}
+
+// convert reads a value as what the comparison is about. A plain number is
+// fine for a size (bytes), but not for a duration, whose unit is unknown.
+func (t *test) convert(v string) (float64, bool) {
+	if v == "" || !isDigit(v[0]) && v[0] != '-' && v[0] != '+' && v[0] != '.' {
+		return 0, false
+	}
+	if t.num.unit == plain || t.num.unit == size {
+		if len(v) <= 15 { // digits only: exact, and no error to allocate
+			n := 0
+			for i := 0; ; i++ {
+				if i == len(v) {
+					return float64(n), true
+				}
+				if !isDigit(v[i]) {
+					break
+				}
+				n = n*10 + int(v[i]-'0')
+			}
+		}
+	}
+	if t.num.unit == plain {
+		x, err := strconv.ParseFloat(v, 64)
+		return x, err == nil
+	}
+	n, ok := parseNumber(v)
+	if !ok {
+		return 0, false
+	}
+	return n.value, n.unit == t.num.unit || t.num.unit == size && n.unit == plain
+}
+
+// lineFilter is a compiled line filter.
+type lineFilter struct {
+	not  bool
+	alts []lineTest
+}
+
+// lineTest is one of a line filter's texts.
+type lineTest struct {
+	text []byte
+	re   *pattern
+}
+
+func newLineFilter(e *lineExpr) (*lineFilter, error) {
+	f := &lineFilter{not: e.op == opContainsNot || e.op == opMatchesNot}
+	for i, s := range e.texts {
+		t := lineTest{text: []byte(s)}
+		if e.op == opMatches || e.op == opMatchesNot {
+			var err error
+			if t.re, err = newPattern(s, false, e.pos[i]); err != nil {
+				return nil, err
+			}
+		}
+		f.alts = append(f.alts, t)
+	}
+	return f, nil
+}
+
+func (f *lineFilter) eval(r *lookup) bool {
+	line := r.b.Body(r.i)
+	for i := range f.alts {
+		t := &f.alts[i]
+		if t.re != nil && t.re.match(view(line)) || t.re == nil && bytes.Contains(line, t.text) {
+			return !f.not
+		}
+	}
+	return f.not
+}

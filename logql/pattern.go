@@ -1,0 +1,284 @@
+package logql
+
+import (
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// pattern is a regular expression with the shortcuts that most of them allow.
+// It may be used concurrently.
+type pattern struct {
+	how  how
+	text string              // of is, contains, prefix
+	set  map[string]struct{} // of oneOf
+	re   *regexp.Regexp
+
+	// need is a text that stands in everything that matches; fold says that it
+	// does so in upper or lower case (need is lower case, ASCII).
+	need string
+	fold bool
+}
+
+type how uint8
+
+const (
+	byRegexp how = iota
+	always
+	nonEmpty
+	is
+	contains
+	prefix
+	oneOf
+)
+
+// maxSet is the largest number of texts that an alternation is expanded to.
+const maxSet = 256
+
+func checkPattern(s string, pos int) error {
+	if len(s) > MaxPattern {
+		return errorAt(pos, "the regular expression is longer than %d bytes", MaxPattern)
+	}
+	if _, err := regexp.Compile(s); err != nil {
+		msg := strings.TrimPrefix(err.Error(), "error parsing regexp: ")
+		return errorAt(pos, "bad regular expression: %s", msg)
+	}
+	return nil
+}
+
+// newPattern compiles s. An anchored one must match the whole value, and its
+// dot matches newlines.
+func newPattern(s string, anchored bool, pos int) (*pattern, error) {
+	if err := checkPattern(s, pos); err != nil {
+		return nil, err
+	}
+	full, flags := s, syntax.Perl
+	if anchored {
+		full, flags = "^(?s:"+s+")$", flags|syntax.DotNL
+	}
+	re, err := regexp.Compile(full)
+	if err != nil {
+		return nil, errorAt(pos, "bad regular expression: %v", err)
+	}
+	p := &pattern{re: re}
+	tree, err := syntax.Parse(s, flags)
+	if err != nil {
+		return p, nil
+	}
+	tree = tree.Simplify()
+	if anchored {
+		p.anchoredShortcuts(tree)
+		return p, nil
+	}
+	if all, ok := expand(tree); ok && len(all) == 1 {
+		p.how, p.text = contains, all[0]
+		return p, nil
+	}
+	p.need, p.fold = required(tree)
+	return p, nil
+}
+
+func (p *pattern) anchoredShortcuts(tree *syntax.Regexp) {
+	if all, ok := expand(tree); ok {
+		if len(all) == 1 {
+			p.how, p.text = is, all[0]
+			return
+		}
+		p.how, p.set = oneOf, make(map[string]struct{}, len(all))
+		for _, s := range all {
+			p.set[s] = struct{}{}
+		}
+		return
+	}
+	anything := func(re *syntax.Regexp, op syntax.Op) bool {
+		return re.Op == op && re.Sub[0].Op == syntax.OpAnyChar
+	}
+	switch {
+	case anything(tree, syntax.OpStar):
+		p.how = always
+	case anything(tree, syntax.OpPlus):
+		p.how = nonEmpty
+	case tree.Op == syntax.OpConcat && len(tree.Sub) == 2 && tree.Sub[0].Op == syntax.OpLiteral &&
+		tree.Sub[0].Flags&syntax.FoldCase == 0 && !slices.Contains(tree.Sub[0].Rune, unicode.ReplacementChar) && anything(tree.Sub[1], syntax.OpStar):
+		p.how, p.text = prefix, string(tree.Sub[0].Rune)
+	default:
+		p.need, p.fold = required(tree)
+	}
+}
+
+func (p *pattern) match(v string) bool {
+	switch p.how {
+	case always:
+		return true
+	case nonEmpty:
+		return v != ""
+	case is:
+		return v == p.text
+	case contains:
+		return strings.Contains(v, p.text)
+	case prefix:
+		return strings.HasPrefix(v, p.text)
+	case oneOf:
+		_, ok := p.set[v]
+		return ok
+	}
+	if p.need != "" {
+		if p.fold {
+			if !containsFold(v, p.need) {
+				return false
+			}
+		} else if !strings.Contains(v, p.need) {
+			return false
+		}
+	}
+	return p.re.MatchString(v)
+}
+
+// expand returns all texts that re matches, if they are few.
+func expand(re *syntax.Regexp) (all []string, ok bool) {
+	switch re.Op {
+	case syntax.OpEmptyMatch:
+		return []string{""}, true
+	case syntax.OpLiteral:
+		if re.Flags&syntax.FoldCase != 0 || slices.Contains(re.Rune, unicode.ReplacementChar) {
+			return nil, false // U+FFFD also matches bytes that are not UTF-8
+		}
+		return []string{string(re.Rune)}, true
+	case syntax.OpCharClass:
+		n := 0
+		for i := 0; i < len(re.Rune); i += 2 {
+			if n += int(re.Rune[i+1]-re.Rune[i]) + 1; n > 16 || re.Rune[i] <= unicode.ReplacementChar && re.Rune[i+1] >= unicode.ReplacementChar {
+				return nil, false
+			}
+			for r := re.Rune[i]; r <= re.Rune[i+1]; r++ {
+				all = append(all, string(r))
+			}
+		}
+		return all, n > 0
+	case syntax.OpCapture:
+		return expand(re.Sub[0])
+	case syntax.OpQuest:
+		if all, ok = expand(re.Sub[0]); ok {
+			all = append(all, "")
+		}
+		return all, ok && len(all) <= maxSet
+	case syntax.OpAlternate:
+		for _, sub := range re.Sub {
+			some, ok := expand(sub)
+			if !ok || len(all)+len(some) > maxSet {
+				return nil, false
+			}
+			all = append(all, some...)
+		}
+		return all, true
+	case syntax.OpConcat:
+		all = []string{""}
+		for _, sub := range re.Sub {
+			some, ok := expand(sub)
+			if !ok || len(all)*len(some) > maxSet {
+				return nil, false
+			}
+			next := make([]string, 0, len(all)*len(some))
+			for _, a := range all {
+				for _, s := range some {
+					next = append(next, a+s)
+				}
+			}
+			all = next
+		}
+		return all, true
+	}
+	return nil, false
+}
+
+// required returns the longest text that must stand in whatever matches re, ""
+// if there is none.
+func required(re *syntax.Regexp) (text string, fold bool) {
+	switch re.Op {
+	case syntax.OpLiteral:
+		if slices.Contains(re.Rune, unicode.ReplacementChar) {
+			return "", false
+		}
+		if re.Flags&syntax.FoldCase == 0 {
+			return string(re.Rune), false
+		}
+		// The longest run of ASCII characters without k and s, which also fold
+		// to the Kelvin sign and the long s.
+		best, from := "", 0
+		lower := strings.ToLower(string(re.Rune))
+		for i := 0; i <= len(lower); i++ {
+			if i == len(lower) || lower[i] >= 0x80 || lower[i] == 'k' || lower[i] == 's' {
+				if i-from > len(best) {
+					best = lower[from:i]
+				}
+				from = i + 1
+			}
+		}
+		return best, true
+	case syntax.OpCapture, syntax.OpPlus:
+		return required(re.Sub[0])
+	case syntax.OpRepeat:
+		if re.Min > 0 {
+			return required(re.Sub[0])
+		}
+	case syntax.OpConcat:
+		for _, sub := range re.Sub {
+			if t, f := required(sub); len(t) > len(text) {
+				text, fold = t, f
+			}
+		}
+		return text, fold
+	}
+	return "", false
+}
+
+// containsFold reports whether the ASCII text low, in lower case, stands in s
+// in upper or lower case.
+func containsFold(s, low string) bool {
+	a := low[0]
+	b := a
+	if a >= 'a' && a <= 'z' {
+		b -= 'a' - 'A'
+	}
+	// The next place of each case, so that no byte is looked at twice for it.
+	nextA, nextB := nextByte(s, 0, a), nextByte(s, 0, b)
+	for {
+		i := min(nextA, nextB)
+		if len(s)-i < len(low) {
+			return false
+		}
+		if foldedEqual(s[i:i+len(low)], low) {
+			return true
+		}
+		if nextA == i {
+			nextA = nextByte(s, i+1, a)
+		}
+		if nextB == i {
+			nextB = nextByte(s, i+1, b)
+		}
+	}
+}
+
+// nextByte returns the index of the first c in s from i on, len(s) if there is
+// none.
+func nextByte(s string, i int, c byte) int {
+	if n := strings.IndexByte(s[i:], c); n >= 0 {
+		return i + n
+	}
+	return len(s)
+}
+
+func foldedEqual(s, low string) bool {
+	for i := range len(low) {
+		c := s[i]
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != low[i] {
+			return false
+		}
+	}
+	return true
+}
