@@ -141,6 +141,17 @@ func (a *Account) refuse(m journal.Mark) {
 	}
 }
 
+// Match reports whether exactly this (stream, number, bytes) has arrived.
+func (a *Account) Match(m journal.Mark) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if m.Hash == 0 {
+		m.Hash = 1
+	}
+	s := a.streams[m.Stream]
+	return s != nil && m.Seq < uint64(len(s.hash)) && s.hash[m.Seq] == m.Hash
+}
+
 // Foreign notes a stored document without a mark.
 func (a *Account) Foreign() {
 	a.mu.Lock()
