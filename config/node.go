@@ -23,9 +23,9 @@ type node struct {
 	kind kind
 	pos  Pos
 	// of a scalar
-	text  string // its value, ${…} filled in
-	raw   string // its value as written
-	null  bool
+	text string // its value, ${…} filled in
+	raw  string // its value as written
+	null bool
 	// broken says that a reference in it could not be filled in, which has
 	// been reported.
 	broken bool
