@@ -154,7 +154,7 @@ func (s *sink) Send(ctx context.Context, parts []record.Part) (ack.Result, error
 	if s.f != nil {
 		r, err = s.f(ctx, n, parts)
 	}
-	if err == nil {
+	if err == nil && checkFailures(parts, r.Failures) == nil {
 		failed := map[int]bool{}
 		for _, f := range r.Failures {
 			failed[number(parts[f.Part].Batch(), f.Record)] = true
