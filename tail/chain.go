@@ -1,0 +1,467 @@
+package tail
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weirlog/weir/ack"
+	"github.com/weirlog/weir/cri"
+	"github.com/weirlog/weir/record"
+)
+
+// chain is what one writer writes, over all generations of its file.
+type chain struct {
+	id        string // in the checkpoint
+	identity  string // in keys
+	container Container
+	plain     bool
+	account   *account
+
+	dir, base string // of the live file
+	gens      []*generation
+	ords      map[record.ID]int // how often a base was seen, if that matters
+	ordsDirty bool
+
+	desc    Description
+	version uint64
+	born    time.Time
+
+	joiner   *cri.Joiner
+	current  *generation // the one the joiner is in
+	state    cri.State   // at the position acknowledged
+	tracker  ack.Tracker[uint64]
+	marks    []mark // FIFO; marks[head:] is live
+	head     int
+	nextMark uint64
+	gaps     []*gap
+
+	nextPoll   time.Time
+	lastGrowth time.Time
+	partial    int64 // since when a message may be open, ns; 0: none is
+	unresolved bool  // restored, and the files have not been looked for
+	lastSeen   time.Time
+	emptySince time.Time
+	dirty      bool
+}
+
+// mark is a position that was read and is not known to be finished.
+type mark struct {
+	seq   uint64
+	g     *generation
+	end   int64
+	proof anchor
+	state cri.State
+	gap   *gap
+}
+
+// siblingsOf returns the files of base among names, oldest first.
+func siblingsOf(base string, names []string) []sibling {
+	var out []sibling
+	for _, n := range names {
+		if b, s, ok := splitRotated(n); ok && b == base {
+			out = append(out, s)
+		}
+	}
+	sortSiblings(out)
+	// Compressing makes a second name before it takes the first away.
+	return slices.DeleteFunc(out, func(s sibling) bool {
+		return s.gz && slices.ContainsFunc(out, func(o sibling) bool { return o.name+".gz" == s.name })
+	})
+}
+
+// reconcile matches the chain's files, oldest first, with its generations.
+func (in *Input) reconcile(c *chain, files []sibling) {
+	for _, g := range c.gens {
+		g.found = false
+	}
+	var before *generation // the generation of the file before
+	incomplete := false
+	for _, f := range files {
+		g, err := in.identify(c, f)
+		if err != nil {
+			if !errors.Is(err, unix.ENOENT) {
+				in.complain(c, f.name, err)
+			}
+			if !errors.Is(err, errNotRegular) && !errors.Is(err, errOutside) {
+				incomplete = true
+			}
+			continue
+		}
+		g.found = true
+		g.restored = false
+		g.missing = 0
+		g.deleted = time.Time{}
+		if g.name != f.name {
+			g.name = f.name
+			c.dirty = true
+		}
+		if !slices.Contains(c.gens, g) {
+			in.insert(c, g, before, files, f)
+		}
+		before = g
+	}
+	if incomplete {
+		in.dirAt(c.dir).hot = true
+	}
+	again := false
+	for _, g := range slices.Clone(c.gens) {
+		if g.found || g.missing < 0 {
+			continue
+		}
+		if incomplete && g.fd < 0 {
+			continue // it may be the file that could not be looked at
+		}
+		// A rename during the listing hides a file once, not twice.
+		g.missing++
+		if g.missing < 2 {
+			again = true
+			continue
+		}
+		if g.name != "" {
+			g.name = ""
+			c.dirty = true
+		}
+		if g.deleted.IsZero() {
+			g.deleted = in.now
+		}
+		if g.fd < 0 {
+			in.vanished(c, g)
+		}
+	}
+	if again {
+		in.rescan(c)
+	}
+	c.unresolved = slices.ContainsFunc(c.gens, func(g *generation) bool { return g.restored })
+	c.supersede(in.now)
+	c.nextPoll = time.Time{}
+}
+
+// supersede notes which generations are followed by another.
+func (c *chain) supersede(now time.Time) {
+	for i, g := range c.gens {
+		if i < len(c.gens)-1 && g.superseded.IsZero() {
+			g.superseded = now
+		}
+	}
+}
+
+// insert puts a new generation in its place: behind the one of the file before
+// it, else before the one of the next file that is known, else at the end.
+func (in *Input) insert(c *chain, g, before *generation, files []sibling, f sibling) {
+	at := len(c.gens)
+	if before != nil {
+		at = slices.Index(c.gens, before) + 1
+	} else {
+		i := slices.IndexFunc(files, func(o sibling) bool { return o.name == f.name })
+		for _, o := range files[i+1:] {
+			if k := slices.IndexFunc(c.gens, func(k *generation) bool { return k.name == o.name }); k >= 0 {
+				at = k
+				break
+			}
+		}
+	}
+	c.gens = slices.Insert(c.gens, at, g)
+	c.dirty = true
+	size := g.size
+	g.size = 0
+	in.grow(c, g, size)
+	if in.startAtEnd && !g.gz {
+		in.skipTo(c, g, g.size)
+	}
+}
+
+// skipTo leaves the bytes before off unread and unaccounted.
+func (in *Input) skipTo(c *chain, g *generation, off int64) {
+	if off <= 0 {
+		return
+	}
+	g.origin, g.pos, g.read, g.acked, g.until = off, off, off, off, off
+	c.account.written -= off
+	if err := in.loadTail(g); err != nil {
+		in.complain(c, g.name, err)
+	}
+	g.proof = g.here()
+}
+
+// identify finds the generation that a file is, or makes a new one.
+func (in *Input) identify(c *chain, f sibling) (*generation, error) {
+	st, err := lstat(filepath.Join(c.dir, f.name))
+	if err != nil {
+		return nil, err
+	}
+	if !st.regular() {
+		if st.mode&unix.S_IFMT == unix.S_IFLNK {
+			return nil, errOutside
+		}
+		return nil, errNotRegular
+	}
+	// An open handle keeps its inode from being used for another file.
+	for _, g := range c.gens {
+		if g.fd >= 0 && g.dev == st.dev && g.ino == st.ino {
+			return g, nil
+		}
+	}
+	// A closed file that looks exactly as when it was closed. (An empty one
+	// may well look like another.)
+	for _, g := range c.gens {
+		if g.fd < 0 && !g.restored && !g.found && g.dev == st.dev && g.ino == st.ino && g.mtime == st.mtime && g.fsize == st.size && st.size > 0 {
+			return g, nil
+		}
+	}
+	fd, st, err := in.openFile(c, f.name)
+	if err != nil {
+		return nil, err
+	}
+	probe := newGeneration()
+	in.adopt(probe, fd, st, f.gz)
+	g, err := in.match(c, f, probe)
+	if err != nil || g != probe {
+		in.closeFile(probe) // g has taken what it needs
+	}
+	return g, err
+}
+
+// match compares an opened file with the generations that have no handle, or
+// whose plain file has been replaced by a compressed one. It returns the one
+// that it is, or probe itself as a new generation.
+func (in *Input) match(c *chain, f sibling, probe *generation) (*generation, error) {
+	var b [headMax]byte
+	n, err := in.readRaw(probe, b[:], 0)
+	if err != nil {
+		return nil, err
+	}
+	head, known := headOf(b[:n])
+	st := stat{dev: probe.dev, ino: probe.ino, size: probe.fsize, mtime: probe.mtime}
+	probe.size = st.size
+	if f.gz {
+		z, err := gzSize(&in.sys, probe.fd, st.size)
+		if err != nil {
+			return nil, err
+		}
+		probe.size = int64(z)
+	}
+	for _, g := range c.gens {
+		if g.found || g.head == 0 || g.head > n || g.fd >= 0 && !f.gz {
+			continue
+		}
+		if g.head > len(head) && !known && g.head != len(head) {
+			continue
+		}
+		if baseKey(c.identity, b[:g.head]) != g.base {
+			continue
+		}
+		if f.gz && uint32(g.size) == uint32(probe.size) && (g.fd >= 0 || g.finished()) {
+			// The compressed copy of a file that is read already, or is being
+			// read from its own handle.
+			if g.fd < 0 {
+				g.dev, g.ino, g.mtime, g.fsize, g.gz, g.eof = st.dev, st.ino, st.mtime, st.size, true, g.finished()
+			}
+			return g, nil
+		}
+		a := g.proof
+		if g.ntail > 0 {
+			a = g.here()
+		}
+		probe.head, probe.base = g.head, g.base
+		same, err := in.check(probe, c.identity, a)
+		probe.head, probe.base = 0, record.ID{}
+		if err != nil {
+			return nil, err
+		}
+		if !same {
+			continue
+		}
+		if g.fd < 0 {
+			fd := probe.fd
+			in.open.Remove(probe.lru)
+			probe.fd, probe.lru, probe.z = -1, nil, nil
+			in.adopt(g, fd, st, f.gz)
+			if !f.gz {
+				in.grow(c, g, st.size)
+			} else if probe.size > g.size {
+				in.grow(c, g, probe.size)
+			}
+			if err := in.loadTail(g); err != nil {
+				in.complain(c, f.name, err)
+			}
+		}
+		return g, nil
+	}
+	if known {
+		in.setKey(c, probe, head)
+	}
+	if f.gz {
+		probe.z.consume(0)
+	}
+	return probe, nil
+}
+
+// setKey fixes the key of a generation whose head is known.
+func (in *Input) setKey(c *chain, g *generation, head []byte) {
+	g.head = len(head)
+	g.base = baseKey(c.identity, head)
+	g.ord = c.ords[g.base]
+	for _, o := range c.gens {
+		if o != g && o.base == g.base {
+			g.ord = max(g.ord, o.ord+1)
+		}
+	}
+	g.key = ordinalKey(g.base, g.ord)
+	if c.plain || g.ord > 0 {
+		if c.ords == nil {
+			c.ords = make(map[record.ID]int)
+		}
+		c.ords[g.base] = g.ord + 1
+		c.ordsDirty = true
+	}
+	c.dirty = true
+	in.hold(c, g)
+}
+
+// grow notes that the file of g has size bytes now.
+func (in *Input) grow(c *chain, g *generation, size int64) {
+	if size == g.size && !g.grown.IsZero() {
+		return
+	}
+	c.account.written += size - g.size
+	c.account.dirty = true
+	g.size = size
+	g.grown = in.now
+	c.lastGrowth = in.now
+	c.dirty = true
+	if size > g.pos {
+		g.sealed = false
+	}
+}
+
+// vanished handles a generation whose file is gone and has no handle.
+func (in *Input) vanished(c *chain, g *generation) {
+	wasRestored := g.restored
+	g.restored = false
+	last := c.gens[len(c.gens)-1] == g
+	if n := g.size - g.lost - g.read; n > 0 {
+		reason := reasonDeleted
+		if !last {
+			reason = reasonRotated
+		}
+		in.lose(c, g, n, reason)
+	}
+	g.sealed = true
+	if wasRestored && c.continuityLost(g) {
+		in.addGap(c, &gap{
+			Generation: g.key, From: g.size, To: g.size, Reason: reasonUnknown,
+			Since: c.lastSeen.UnixNano(), Until: in.now.UnixNano(),
+		})
+	}
+}
+
+// continuityLost reports whether after g, gone, more may have been written that
+// nobody has seen: it was the newest when the process stopped.
+func (c *chain) continuityLost(g *generation) bool {
+	i := slices.Index(c.gens, g)
+	for _, o := range c.gens[i+1:] {
+		if o.fromCheckpoint {
+			return false
+		}
+	}
+	return true
+}
+
+// lose gives up the last n bytes of what g still has to read.
+func (in *Input) lose(c *chain, g *generation, n int64, reason string) {
+	g.lost += n
+	c.account.lost += n
+	c.account.dirty = true
+	c.dirty = true
+	in.addGap(c, &gap{
+		Generation: g.key, From: g.size - g.lost, To: g.size, Reason: reason,
+		Since: g.grown.UnixNano(), Until: in.now.UnixNano(),
+	})
+	in.log.Warn("bytes of a log are lost", "container", c.account.Name(), "bytes", n, "reason", reason)
+}
+
+// truncated handles a file that became shorter or other than it was: its life
+// as g is over, and a new one begins with the same handle.
+func (in *Input) truncated(c *chain, g *generation, size int64) {
+	if n := g.size - g.lost - g.read; n > 0 {
+		in.lose(c, g, n, reasonTruncated)
+	}
+	in.truncations++
+	next := newGeneration()
+	next.name, next.fd = g.name, -1
+	next.grown = in.now
+	st := stat{dev: g.dev, ino: g.ino, size: size, mtime: 0}
+	fd := g.fd
+	in.open.Remove(g.lru)
+	g.fd, g.lru, g.z, g.name = -1, nil, nil, ""
+	g.sealed, g.missing = true, -1 // its file is known to be another's now
+	in.unhold(c, g)
+	in.adopt(next, fd, st, false)
+	next.fsize = size
+	i := slices.Index(c.gens, g)
+	c.gens = slices.Insert(c.gens, i+1, next)
+	in.grow(c, next, size)
+	c.supersede(in.now)
+	c.dirty = true
+}
+
+// prune forgets generations that are over: everything finished, the file gone.
+// It also closes handles that nobody needs.
+func (in *Input) prune(c *chain) {
+	c.gens = slices.DeleteFunc(c.gens, func(g *generation) bool {
+		done := g.sealed && g.acked >= g.size-g.lost && !c.pending(g)
+		if !done {
+			return false
+		}
+		if g.fd >= 0 && !g.superseded.IsZero() && in.now.Sub(g.superseded) > lateGrace && in.now.Sub(g.grown) > lateGrace {
+			in.closeFile(g)
+		}
+		gone := g.fd < 0 && !g.onDisk()
+		if !gone && g.fd >= 0 && !g.onDisk() {
+			in.closeFile(g)
+			gone = true
+		}
+		if gone && c.current != g && !c.refers(g) {
+			in.unhold(c, g)
+			c.dirty = true
+			return true
+		}
+		return false
+	})
+}
+
+// lateGrace is for how long a writer may go on writing to a file that was
+// renamed or deleted before nobody looks any more.
+const lateGrace = 10 * time.Second
+
+// pending reports whether a mark of g is not acknowledged.
+func (c *chain) pending(g *generation) bool {
+	for _, m := range c.marks[c.head:] {
+		if m.g == g {
+			return true
+		}
+	}
+	for _, p := range c.gaps {
+		if p.Generation == g.key && p.From == g.size-g.lost {
+			return true
+		}
+	}
+	return false
+}
+
+// refers reports whether a restart would read g again because a message that
+// began in it is open.
+func (c *chain) refers(g *generation) bool {
+	for _, s := range [2]cri.State{c.state, c.joiner.State()} {
+		for _, p := range s.Open {
+			if p.Open && p.Generation == g.key {
+				return true
+			}
+		}
+	}
+	return false
+}

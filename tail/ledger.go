@@ -1,0 +1,162 @@
+package tail
+
+import (
+	"time"
+
+	"github.com/weirlog/weir/ack"
+	"github.com/weirlog/weir/cri"
+)
+
+// account is the ledger of one container, over all its restarts, or of one
+// plain file.
+type account struct {
+	key       string
+	container Container
+	written   int64
+	read      int64 // taken from files
+	lost      int64
+	acked     int64     // of read, finished everywhere: what the checkpoint says
+	tally     ack.Tally // of the same
+	chains    int
+	lastSeen  time.Time
+	dirty     bool
+}
+
+// Name returns namespace/pod/container, or the path.
+func (a *account) Name() string { return a.container.Name() }
+
+// Name returns namespace/pod/container, or the path of a plain file.
+func (k Container) Name() string {
+	if k.Pod == "" {
+		return k.Path
+	}
+	return k.Namespace + "/" + k.Pod + "/" + k.Container
+}
+
+func accountKey(k Container) string {
+	if k.Pod == "" {
+		return "f" + k.Path
+	}
+	return "p/" + k.Namespace + "_" + k.Pod + "_" + k.UID + "/" + k.Container
+}
+
+// Ledger is the balance of one container, over all its restarts, or of one
+// plain file: Written = Read + Unread + Lost, in uncompressed bytes.
+type Ledger struct {
+	// Container has no Restart, and for folded totals no names.
+	Container Container
+	Written   int64
+	Read      int64
+	Unread    int64
+	Lost      int64
+	// Durable is how much of Read is finished at every output: what survives
+	// a kill of the process.
+	Durable int64
+	// Records counts what was read and what became of it, by output number of
+	// the Book, including what is not durable yet.
+	Records ack.Tally
+}
+
+// Stats is a snapshot of an Input.
+type Stats struct {
+	// Time is when it was taken: at the end of a step, at most about a second
+	// ago as long as the input runs.
+	Time    time.Time
+	Ledgers []Ledger
+	// Files counts generations by state: reading, waiting (rotated, not read
+	// to the end), deleted (unread and without a name), done.
+	Files       map[string]int
+	OpenHandles int
+	// HeldBytes are the unread bytes of files that have no name any more.
+	HeldBytes int64
+	// Lag is the age of the oldest byte that was written and not read, as far
+	// as the times at which growth was noticed tell.
+	Lag time.Duration
+	// OldestUnacked is since when the oldest piece that was read waits to be
+	// finished; zero if none does.
+	OldestUnacked time.Time
+	Gaps          map[string]uint64 // by reason
+	Errors        map[string]uint64 // by kind
+	Truncations   uint64
+	Lines         cri.Stats
+	// Full says that the sink had no room.
+	Full bool
+}
+
+func (a *account) ledger(unread int64) Ledger {
+	k := a.container
+	k.Restart = 0
+	return Ledger{Container: k, Written: a.written, Read: a.read, Lost: a.lost, Unread: unread, Durable: a.acked}
+}
+
+// collect takes a snapshot.
+func (in *Input) collect() *Stats {
+	s := &Stats{
+		Time: in.now, Files: map[string]int{}, OpenHandles: in.open.Len(),
+		Gaps: map[string]uint64{}, Errors: map[string]uint64{}, Truncations: in.truncations, Full: in.full,
+	}
+	for k, n := range in.gapCount {
+		s.Gaps[k] = n
+	}
+	for k, n := range in.errors {
+		s.Errors[k] = n
+	}
+	unread := make(map[*account]int64, len(in.accounts))
+	peeked := make(map[*account]*ack.Tally, len(in.accounts))
+	s.Lines = in.lines
+	for _, c := range in.ring {
+		t := peeked[c.account]
+		if t == nil {
+			t = new(ack.Tally)
+			t.Add(&c.account.tally)
+			peeked[c.account] = t
+		}
+		c.tracker.Peek(t)
+		if n, oldest := c.tracker.Open(); n > 0 && (s.OldestUnacked.IsZero() || oldest.Before(s.OldestUnacked)) {
+			s.OldestUnacked = oldest
+		}
+		addLines(&s.Lines, c.joiner.Stats())
+		for _, g := range c.gens {
+			n := g.size - g.lost - g.read
+			unread[c.account] += n
+			if n > 0 {
+				s.Lag = max(s.Lag, in.now.Sub(g.grown))
+			}
+			switch {
+			case n > 0 && !g.deleted.IsZero():
+				s.Files["deleted"]++
+				s.HeldBytes += n
+			case n > 0 && !g.superseded.IsZero():
+				s.Files["waiting"]++
+			case g.sealed:
+				s.Files["done"]++
+			default:
+				s.Files["reading"]++
+			}
+		}
+	}
+	s.Lines.NULBytes += in.nulBytes
+	for _, a := range in.accounts {
+		l := a.ledger(unread[a])
+		if t := peeked[a]; t != nil {
+			l.Records = *t
+		} else {
+			l.Records.Add(&a.tally)
+		}
+		s.Ledgers = append(s.Ledgers, l)
+	}
+	return s
+}
+
+func addLines(sum *cri.Stats, s cri.Stats) {
+	sum.Records += s.Records
+	sum.Odd += s.Odd
+	sum.OddTimes += s.OddTimes
+	sum.NULBytes += s.NULBytes
+	sum.Joined += s.Joined
+	sum.Split += s.Split
+}
+
+// Stats returns the latest snapshot. It is safe for concurrent use; the
+// snapshot is shared and must not be modified.
+func (in *Input) Stats() *Stats { return in.stats.Load() }
