@@ -271,22 +271,20 @@ func (m *Merger) field(fields []record.Field, name []byte) int {
 	return int(m.last[key] - m.at(fields, 0))
 }
 
-// members appends the body's members one by one, renamed where they must be.
-// A field that is as good as a member is taken out of last.
+// members appends the body's members, renamed where they must be. A field that
+// is as good as a member is taken out of last.
 func (m *Merger) members(dst, body []byte, own *Own, fields []record.Field) ([]byte, bool) {
 	if !m.scan.Object(body) {
 		return dst, false
 	}
-	mark := len(dst)
+	mark, todo := len(dst), 0 // body[todo:] is not yet copied
 	for k := range m.scan.Members {
 		mem := &m.scan.Members[k]
-		text := body[mem.Key.Off:mem.Key.End()]
-		name := text
+		name := body[mem.Key.Off:mem.Key.End()]
 		if mem.Escaped {
-			m.name = json.Unescape(m.name[:0], text)
+			m.name = json.Unescape(m.name[:0], name)
 			name = m.name
 		}
-		raw := mem.Raw()
 		rename := own.has(name, mem.Bit)
 		if j := m.field(fields, name); j >= 0 && !rename {
 			if mem.Bit != json.NoBit && own.optional>>mem.Bit&1 != 0 || m.same(body, mem, fields[j]) {
@@ -296,18 +294,30 @@ func (m *Merger) members(dst, body []byte, own *Own, fields []record.Field) ([]b
 			}
 		}
 		if !rename {
-			dst = append(dst, ',')
-			dst = append(dst, body[mem.Start():raw.End()]...)
 			continue
 		}
-		dst = append(dst, ',', '"')
-		for range m.depth(body, bodyPrefix, name, fields) + 1 {
+		dst = appendInside(dst, body, todo, int(mem.Key.Off))
+		for range m.depth(body, bodyPrefix, name, own, fields) + 1 {
 			dst = append(dst, bodyPrefix...)
 		}
-		dst = append(dst, body[mem.Key.Off:raw.End()]...)
+		todo = int(mem.Key.Off)
 	}
+	if todo == 0 {
+		return splice(dst, body), true
+	}
+	dst = append(dst, body[todo:len(body)-1]...)
 	oneLine(dst[mark:])
 	return dst, true
+}
+
+// appendInside appends body[from:to], with a comma in the place of the brace
+// at its beginning.
+func appendInside(dst, body []byte, from, to int) []byte {
+	if from == 0 {
+		dst = append(dst, ',')
+		from = 1
+	}
+	return append(dst, body[from:to]...)
 }
 
 // same reports whether a member and a field have the same value, as far as can
@@ -318,21 +328,24 @@ func (m *Merger) same(body []byte, mem *json.Member, f record.Field) bool {
 }
 
 // depth returns how many prefixes the most prefixed of the names
-// prefix…prefix+name has that stands in body or fields already.
-func (m *Merger) depth(body []byte, prefix string, name []byte, fields []record.Field) int {
+// prefix…prefix+stem has that body, fields or own hold, the stem being name
+// without its prefixes. So many and one more before a name make it one that is
+// free, and two names with one stem, both of which give way, two.
+func (m *Merger) depth(body []byte, prefix string, name []byte, own *Own, fields []record.Field) int {
+	stem := name
+	for len(stem) >= len(prefix) && string(stem[:len(prefix)]) == prefix {
+		stem = stem[len(prefix):]
+	}
 	deepest := 0
 	look := func(other []byte) {
-		if len(other) <= len(name) || !bytes.HasSuffix(other, name) || (len(other)-len(name))%len(prefix) != 0 {
-			return
-		}
 		n := 0
-		for rest := other[:len(other)-len(name)]; len(rest) > 0; rest = rest[len(prefix):] {
-			if string(rest[:len(prefix)]) != prefix {
-				return
-			}
+		for len(other) > len(stem) && len(other) >= len(prefix) && string(other[:len(prefix)]) == prefix {
+			other = other[len(prefix):]
 			n++
 		}
-		deepest = max(deepest, n)
+		if n > deepest && bytes.Equal(other, stem) {
+			deepest = n
+		}
 	}
 	if body != nil {
 		for k := range m.scan.Members {
@@ -347,6 +360,9 @@ func (m *Merger) depth(body []byte, prefix string, name []byte, fields []record.
 	}
 	for _, f := range fields {
 		look(bytesOf(m.b.KeyName(f.Key)))
+	}
+	for _, n := range own.other {
+		look(bytesOf(n))
 	}
 	return deepest
 }
@@ -366,7 +382,7 @@ func (m *Merger) fields(dst, body []byte, own *Own, fields []record.Field) (out 
 				body = nil
 			}
 			dst = append(dst, ',', '"')
-			for range m.depth(body, fieldPrefix, name, fields) + 1 {
+			for range m.depth(body, fieldPrefix, name, own, fields) + 1 {
 				dst = append(dst, fieldPrefix...)
 			}
 			dst = append(dst, enc[2:]...)
