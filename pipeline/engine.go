@@ -40,6 +40,7 @@ type Engine struct {
 	graph atomic.Pointer[Graph]
 
 	stepErrors atomic.Uint64
+	putMu      sync.Mutex // steps and conditions keep scratch of their own
 
 	mu      sync.Mutex
 	running map[*Output]*runner // all outputs with a live deliverer
@@ -335,6 +336,8 @@ func (e *Engine) put(ctx context.Context, b *record.Batch) error {
 		b.Abandon()
 		return err
 	}
+	e.putMu.Lock()
+	defer e.putMu.Unlock()
 	g := e.graph.Load()
 	outputs := e.cfg.Book.Len()
 	for _, t := range b.Tokens() {
@@ -369,4 +372,40 @@ func countRead(b *record.Batch) {
 		streams[st].Token.CountRead(j - i)
 		i = j
 	}
+}
+
+// StopInput stops an input, waits until what it read has been delivered (at
+// most for the grace) and lets it save its positions.
+func (e *Engine) StopInput(ctx context.Context, id string) error {
+	e.mu.Lock()
+	run := e.inputs[id]
+	e.mu.Unlock()
+	if run == nil {
+		return fmt.Errorf("there is no input %s", id)
+	}
+	run.cancel()
+	<-run.done
+	e.drain(e.cfg.Grace)
+	e.mu.Lock()
+	delete(e.inputs, id)
+	e.mu.Unlock()
+	if f, ok := run.in.(Finisher); ok {
+		return f.Finish(context.WithoutCancel(ctx))
+	}
+	return nil
+}
+
+// StartInput runs another input. ctx bounds its life and is the one that Run
+// was called with.
+func (e *Engine) StartInput(ctx context.Context, id string, in Input) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopped {
+		return errors.New("pipeline: stopping")
+	}
+	if e.inputs[id] != nil {
+		return fmt.Errorf("there is an input %s already", id)
+	}
+	e.startInput(ctx, id, in)
+	return nil
 }

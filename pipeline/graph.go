@@ -23,9 +23,9 @@ type Finisher interface {
 }
 
 // Stage is one step of the pipeline. Process changes the batch in place and
-// must not keep it; it is called by one goroutine at a time per batch but
-// concurrently for different batches. An error means that the step itself is
-// broken for this batch; the batch goes on as the step left it.
+// must not keep it; it is called by one goroutine at a time. An error means
+// that the step itself is broken for this batch; the batch goes on as the step
+// left it.
 type Stage interface {
 	Process(b *record.Batch, now time.Time) error
 }
@@ -66,7 +66,8 @@ type Output struct {
 	WhenFull  Policy
 }
 
-// Match is a condition on record i of a batch; nil matches everything.
+// Match is a condition on record i of a batch; nil matches everything. Like a
+// Stage it is called by one goroutine at a time.
 type Match func(b *record.Batch, i int) bool
 
 // Route sends the records it matches to some outputs. The first route that
