@@ -157,7 +157,7 @@ func TestTextLevelIsNotGuessed(t *testing.T) {
 		"ERROR_CODE=3", "errors: none", "terrors: x", "debugging on", "warned you", "10 errors", "a fatal flaw", "Error handling works",
 		"FINE print", "LOG rotation done", "ALERT manager", "CONFIG map", "VERBOSE mode is off", "level up", "high-level: design", "loglevels=error",
 		"T", "e/x", "<999>x", "<x>", "<", "I/", "HINT:  use x", "\tat com.example.Error.<init>(Error.java:1)", "info", "xINFO", "INFOx", "WARN42",
-		strings.Repeat("x ", levelWindow/2) + "ERROR far away", strings.Repeat("x", levelWindow-4) + " ERROR",
+		strings.Repeat("x ", levelWindow/2) + "ERROR far away", strings.Repeat("x", levelWindow-1) + " ERROR",
 	} {
 		if sev := textLevel([]byte(line)); sev != 0 {
 			t.Errorf("%q has level %v", line, sev.Level())
