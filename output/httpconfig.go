@@ -105,6 +105,9 @@ func (c HTTPConfig) checked(schemes ...string) (HTTPConfig, *url.URL, error) {
 		u.User = nil
 	}
 	u.Fragment = ""
+	if u.Path == "" {
+		u.Path = "/" // JoinPath makes a relative path of an empty one
+	}
 	c.URL = u.String()
 	if err := c.Auth.check(); err != nil {
 		return c, nil, err

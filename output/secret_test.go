@@ -42,7 +42,7 @@ func TestFailure112_SecretsNeverPrinted(t *testing.T) {
 
 	// Every error and log line an output makes on the way.
 	log, logged := logTo()
-	srv := server(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(len(r.URL.Path)) })
+	srv := server(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(max(len(r.URL.Path), 302)) })
 	hosts := []string{strings.TrimPrefix(srv.URL, "http://"), "127.0.0.1:1", "nonexistent.invalid"}
 	for _, host := range hosts {
 		for _, path := range []string{"/", "/" + strings.Repeat("a", 400), "/" + strings.Repeat("a", 502)} {
