@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -32,6 +33,16 @@ func (c *Config) node(path string) given {
 func (k *checker) err(path, format string, args ...any) *Problem {
 	pos, width := k.cfg.node(path).place()
 	return k.addf(pos, width, "%s", path+": "+fmt.Sprintf(format, args...))
+}
+
+// inValue reports an error at a place inside the value.
+func (k *checker) inValue(path string, err error) {
+	p := k.err(path, "%s", err)
+	var se *syntaxError
+	if g := k.nodes[path]; errors.As(err, &se) && g.node != nil {
+		p.Hint = se.hint
+		k.pointInto(p, g.node, se.off)
+	}
 }
 
 func (k *checker) warn(path, format string, args ...any) *Problem {
@@ -145,6 +156,11 @@ func (k *checker) input(in *Input) {
 	switch x := in.Settings.(type) {
 	case *KubernetesInput:
 		labels = x.Labels
+		if x.Exclude != "" {
+			if err := checkSelector(string(x.Exclude)); err != nil {
+				k.inValue(p+".exclude", err)
+			}
+		}
 		if x.Metadata == "path" && x.Kubeconfig != "" {
 			k.err(p+".kubeconfig", "contradicts metadata: path, which asks no API server")
 		}
@@ -408,6 +424,9 @@ func (k *checker) together() {
 				k.warn("outputs."+string(out.ID), "%s writes to standard output too", stdout[0])
 			}
 		case *FileOutput:
+			if i := badVerb(string(x.Path)); i >= 0 {
+				k.err("outputs."+string(out.ID)+".path", "unknown time directive %q", string(x.Path[i:min(i+2, len(x.Path))])).Hint = "allowed: %Y %m %d %j %H %M %%"
+			}
 			p := "outputs." + string(out.ID) + ".path"
 			if other, dup := paths[x.Path]; dup && x.Path != "" {
 				k.err(p, "outputs.%s writes to this file too", other)
@@ -420,6 +439,20 @@ func (k *checker) together() {
 			}
 		}
 	}
+}
+
+// badVerb returns where in a path of an output stands a time directive that
+// it does not know, -1 if nowhere.
+func badVerb(s string) int {
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' {
+			if i+1 == len(s) || !strings.ContainsRune("YmdjHM%", rune(s[i+1])) {
+				return i
+			}
+			i++
+		}
+	}
+	return -1
 }
 
 func (f *FileInput) reads(name string) bool {

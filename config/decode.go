@@ -195,17 +195,22 @@ func (d *decoder) scalar(n *node, v reflect.Value, f *field, path string) {
 	var se *syntaxError
 	if errors.As(err, &se) {
 		p.Hint = se.hint
-		if se.off >= 0 && n.text == n.raw {
-			if p.caret = d.inside(n, se.off); p.caret != n.pos {
-				p.width = 1
-			}
-		}
+		d.pointInto(p, n, se.off)
 	}
 	if n.text != n.raw {
 		p.Message += " (from " + redactURL(shorten(n.raw)) + ")"
 		if mayBeSecret(n.raw) {
 			p.Message = path + ": bad value (from " + redactURL(shorten(n.raw)) + ")"
 			p.Hint = ""
+		}
+	}
+}
+
+// pointInto moves the caret to a byte of the node's text, if that is known.
+func (d *decoder) pointInto(p *Problem, n *node, off int) {
+	if off >= 0 && n.text == n.raw {
+		if p.caret = d.inside(n, off); p.caret != n.pos {
+			p.width = 1
 		}
 	}
 }

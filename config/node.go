@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
@@ -133,8 +134,10 @@ func (c *collector) readable(file string, data []byte) bool {
 		case r == utf8.RuneError && size == 1:
 			c.addf(Pos{file, line, col}, 1, "the file is not UTF-8: byte 0x%02x", data[i])
 			return false
-		case r < ' ' && r != '\n' && r != '\t' && r != '\r' || r == 0x7f:
-			c.addf(Pos{file, line, col}, 1, "control character U+%04X", r).Hint = `write it as "\x…" in double quotes`
+		case r == '\r' && i+1 < len(data) && data[i+1] == '\n':
+		case r < ' ' && r != '\n' && r != '\t' || r == 0x7f || r == 0x85 || r == '\u2028' || r == '\u2029':
+			// YAML takes some of them for line breaks, and nobody sees them.
+			c.addf(Pos{file, line, col}, 1, "control character U+%04X", r).Hint = fmt.Sprintf("inside double quotes write \\u%04x", r)
 			return false
 		}
 		if i += size; r == '\n' {

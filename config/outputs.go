@@ -154,10 +154,10 @@ type Keys struct {
 
 // FileOutput writes to a file that it rotates itself.
 type FileOutput struct {
-	Path     Path   `yaml:"path" required:"true" doc:"File to append to; %Y %m %d are filled in from the clock, in UTC."`
+	Path     Path   `yaml:"path" required:"true" doc:"File to append to; %Y %m %d %j %H %M are filled in from the clock, in UTC."`
 	Format   string `yaml:"format" enum:"json,line,raw" default:"json" doc:"json: an object a line. line: for people. raw: only the text."`
 	MaxSize  Size   `yaml:"max_size" default:"100MiB" min:"4KiB" doc:"Size at which the file is rotated."`
-	Keep     int    `yaml:"keep" default:"5" min:"0" max:"100000" doc:"Rotated files kept."`
+	Keep     int    `yaml:"keep" default:"5" min:"1" max:"100000" doc:"Rotated files kept."`
 	Sync     bool   `yaml:"sync" default:"true" doc:"Records count as delivered only when they are on the disk."`
 	Keys     Keys   `yaml:"keys" doc:"Names of the members that every line has, for json."`
 	Delivery `yaml:",inline"`

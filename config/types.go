@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/weirlog/weir/output"
 )
 
 // syntaxError is an error at a place inside a value.
@@ -224,34 +226,11 @@ func (r Rate) String() string {
 // MarshalText is String.
 func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// Secret is a text that prints as "<redacted>" wherever it is printed; only a
+// Secret is a text that prints as "[redacted]" wherever it is printed; only a
 // conversion to string reveals it.
-type Secret string
+type Secret = output.Secret
 
 const redacted = "[redacted]"
-
-// String hides the secret.
-func (s Secret) String() string {
-	if s == "" {
-		return ""
-	}
-	return redacted
-}
-
-// GoString hides the secret.
-func (s Secret) GoString() string { return strconv.Quote(s.String()) }
-
-// Format hides the secret under every verb, also %x and %q.
-func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String())) }
-
-// MarshalText hides the secret.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-// MarshalYAML hides the secret.
-func (s Secret) MarshalYAML() (any, error) { return s.String(), nil }
-
-// LogValue hides the secret.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // URL is an absolute URL. Printing it hides passwords and tokens in it; only a
 // conversion to string reveals them.
