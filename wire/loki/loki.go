@@ -327,7 +327,7 @@ func (e *Encoder) name(key uint16) string {
 const fieldPrefix = "field_"
 
 func reserved(name string) bool {
-	return wire.IsAttr(name) || name == "detected_level" || strings.HasPrefix(name, "weir_")
+	return wire.IsAttr(name) || name == "detected_level" || strings.HasPrefix(name, "weir_") || strings.HasPrefix(name, fieldPrefix)
 }
 
 func split(ns int64) (sec, nano int64) {
