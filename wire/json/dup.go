@@ -9,8 +9,7 @@ import (
 	"github.com/weirlog/weir/record"
 )
 
-// dupCheck finds names that stand twice. The well-known ones are not its
-// business: their bit in Scanner.Known is exact.
+// dupCheck finds names that stand twice.
 //
 // Objects of up to smallObject members are checked as they are scanned: a
 // 64-bit set of hash values answers nearly always, and where it does not the
@@ -18,13 +17,12 @@ import (
 // over, with a table under a random seed, so that nobody can write an object
 // whose check takes quadratic time.
 type dupCheck struct {
-	seen   uint64   // one bit per hash value
-	hashes []uint64 // of the members that are not well known …
-	index  []uint16 // … and their indexes
-	table  []uint16 // open addressing; member index + 1
+	seen   uint64              // one bit per hash value
+	hashes [smallObject]uint64 // of the names of the first members
+	table  []uint16            // open addressing; member index + 1
 	seed   maphash.Seed
 	seeded bool
-	key    []byte
+	key    []byte // scratch
 	other  []byte
 }
 
@@ -32,27 +30,30 @@ const smallObject = 32
 
 func (d *dupCheck) reset() {
 	d.seen = 0
-	d.hashes, d.index = d.hashes[:0], d.index[:0]
 }
 
-// add notes the name of the member that comes after ms and reports whether it
-// is new. In large objects it leaves the answer to late.
-func (d *dupCheck) add(p []byte, ms []Member, key record.Span, esc bool, h uint64) bool {
+// add notes the hash of the name of the member that comes after ms, and reports
+// whether the name may have stood before: then found has to look. In large
+// objects it leaves the answer to late.
+func (d *dupCheck) add(ms []Member, h uint64) (maybe bool) {
 	if len(ms) >= smallObject {
-		return true
+		return false
 	}
+	d.hashes[len(ms)] = h
 	bit := uint64(1) << (h >> 58)
-	if d.seen&bit != 0 {
-		for j, other := range d.hashes {
-			if m := &ms[d.index[j]]; other == h && d.equal(p, m.Key, m.Escaped, key, esc) {
-				return false
-			}
+	maybe = d.seen&bit != 0
+	d.seen |= bit
+	return maybe
+}
+
+// found reports whether one of ms has the name with that hash.
+func (d *dupCheck) found(p []byte, ms []Member, key record.Span, esc bool, h uint64) bool {
+	for j := range ms {
+		if d.hashes[j] == h && d.equal(p, ms[j].Key, ms[j].Escaped, key, esc) {
+			return true
 		}
 	}
-	d.seen |= bit
-	d.hashes = append(d.hashes, h)
-	d.index = append(d.index, uint16(len(ms)))
-	return true
+	return false
 }
 
 // equal compares two names of p, given as their spans and whether they hold

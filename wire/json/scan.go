@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/weirlog/weir/record"
@@ -209,7 +210,8 @@ func (s *Scanner) Object(p []byte) bool {
 				return s.fail(duplicate, start-1)
 			}
 			s.Known |= 1 << bit
-		} else if !s.dup.add(p, s.Members, key, keyEscaped, h) {
+		}
+		if s.dup.add(s.Members, h) && s.dup.found(p, s.Members, key, keyEscaped, h) {
 			return s.fail(duplicate, start-1)
 		}
 
@@ -251,10 +253,12 @@ func (s *Scanner) Object(p []byte) bool {
 		if len(s.Members) == MaxMembers {
 			return s.fail(tooMany, int(key.Off)-1)
 		}
-		s.Members = append(s.Members, Member{
-			Key: key, Val: record.Span{Off: uint32(start), Len: uint32(end - start)},
-			Kind: kind, Bit: bit, Escaped: keyEscaped, ValEscaped: valEscaped,
-		})
+		// Field by field: a Member made first and then copied costs a stall.
+		s.Members = slices.Grow(s.Members, 1)[:len(s.Members)+1]
+		m := &s.Members[len(s.Members)-1]
+		m.Key = key
+		m.Val.Off, m.Val.Len = uint32(start), uint32(end-start)
+		m.Kind, m.Bit, m.Escaped, m.ValEscaped = kind, bit, keyEscaped, valEscaped
 
 		// What follows.
 		c := at(p, i)
