@@ -250,7 +250,7 @@ func (s *stub) store(it *item) {
 	idx, err := s.index(it.index)
 	if err != nil {
 		s.violate("%v", err)
-		it.refuse(400, "invalid_index_name_exception", "%v", err)
+		it.refuse(400, "invalid_index_name_exception", "Invalid %v", err)
 		return
 	}
 	if idx.dataStream {

@@ -449,7 +449,7 @@ func (s *stub) putDataStream(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	name := r.PathValue("name")
 	if _, err := s.index(name); err != nil {
-		s.fail(w, r, 400, "invalid_index_name_exception", err.Error())
+		s.fail(w, r, 400, "invalid_index_name_exception", "Invalid "+err.Error())
 		return
 	}
 	s.answer(w, r, 200, map[string]any{"acknowledged": true})
@@ -464,7 +464,7 @@ func (s *stub) putIndex(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if _, err := s.index(name); err != nil {
-		s.fail(w, r, 400, "invalid_index_name_exception", err.Error())
+		s.fail(w, r, 400, "invalid_index_name_exception", "Invalid "+err.Error())
 		return
 	}
 	s.answer(w, r, 200, map[string]any{"acknowledged": true, "shards_acknowledged": true, "index": name})
@@ -515,7 +515,7 @@ func (s *stub) isDataStream(name string) bool {
 
 // checkName applies the documented rules for names of indexes.
 func checkName(name string) error {
-	bad := func(why string) error { return fmt.Errorf("Invalid index name [%s], %s", name, why) }
+	bad := func(why string) error { return fmt.Errorf("index name [%s], %s", name, why) }
 	switch {
 	case name == "":
 		return bad("must not be empty")

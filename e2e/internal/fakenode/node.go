@@ -468,6 +468,19 @@ func (n *Node) Kubelet() error {
 	return nil
 }
 
+// RotateAll rotates every container's log now, whatever its size.
+func (n *Node) RotateAll() error {
+	n.mu.Lock()
+	all := append([]*container(nil), n.all...)
+	n.mu.Unlock()
+	for _, c := range all {
+		if err := n.rotate(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Close closes the files, which stay, and notes their final sizes. Nothing else
 // may run.
 func (n *Node) Close() error {
