@@ -1,0 +1,657 @@
+package deliver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"github.com/weirlog/weir/ack"
+	"github.com/weirlog/weir/record"
+	"github.com/weirlog/weir/wire"
+)
+
+func openDLQ(t fataler, c DLQConfig) *DeadLetters {
+	t.Helper()
+	if c.Output == "" {
+		c.Output = "es/main"
+	}
+	c.ID = wire.RecordID
+	d, err := OpenDeadLetters(c)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	return d
+}
+
+func bury(d *DeadLetters, p record.Part, reasons ...string) error {
+	return d.Bury(context.Background(), []Dead{{Part: p, Status: ack.DeadRejected, Reasons: append(reasons, "mapping conflict")[:1], Attempts: 3}})
+}
+
+// list returns the numbers of all letters.
+func list(t fataler, d *DeadLetters) (all []int, damage Damage) {
+	t.Helper()
+	damage, err := d.List(context.Background(), func(l *Letter) error {
+		var n int
+		if _, err := fmt.Sscanf(string(l.Source), "%d", &n); err != nil {
+			return fmt.Errorf("letter with body %q: %w", l.Body, err)
+		}
+		all = append(all, n)
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("list: %v", err)
+	}
+	return all, damage
+}
+
+func TestDeadLetterKeepsEverything(t *testing.T) {
+	d := openDLQ(t, DLQConfig{Dir: t.TempDir()})
+	b := record.NewBatch(nil)
+	st := b.AddStream(record.StreamRef{Stream: testStream, Generation: record.ID{Hi: 7, Lo: 8}})
+	src := b.AppendString(`{"msg":"raw","a":1}`)
+	body := b.AppendString(`{"msg":"redacted","a":1}`)
+	i := b.Add(record.Record{Time: 5, Observed: 6, Start: 100, End: 200, Source: src, Body: body, Stream: st, Severity: record.Error,
+		Flags: record.JSONObject | record.TimeParsed, KnownKeys: 1})
+	b.SetField(i, "team", record.String, b.AppendString("pay"))
+	b.SetField(i, "n", record.Int, b.AppendString("12"))
+	own := record.ID{Hi: 9, Lo: 10}
+	j := b.Add(record.Record{Time: -1, Observed: 2, Source: src, Body: src, Stream: st, Flags: record.Partial})
+	b.SetID(j, own)
+	b.Freeze()
+	p := record.NewPart(b, b.Live())
+	if err := d.Bury(t.Context(), []Dead{{Part: p, Status: ack.DeadTooLarge, Reasons: []string{"r0", "r1"}, Attempts: 4}}); err != nil {
+		t.Fatal(err)
+	}
+	var got []Letter
+	if _, err := d.List(t.Context(), func(l *Letter) error { got = append(got, *l); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	common := Letter{Segment: segmentName(1, openSuffix), Output: "es/main", Status: ack.DeadTooLarge, Attempts: 4, Generation: record.ID{Hi: 7, Lo: 8},
+		Attrs: testStream.Attrs(), Labels: testStream.Labels(), Annotations: testStream.Annotations(), Source: b.Bytes(src)}
+	want := []Letter{common, common}
+	want[0].Reason, want[0].ID, want[0].Start, want[0].End, want[0].RecordTime, want[0].Observed = "r0", wire.RecordID(b, i), 100, 200, 5, 6
+	want[0].Severity, want[0].Flags, want[0].Body = record.Error, record.JSONObject|record.TimeParsed, b.Bytes(body)
+	want[0].Fields = []LetterField{{"team", record.String, []byte("pay")}, {"n", record.Int, []byte("12")}}
+	want[1].Reason, want[1].ID, want[1].RecordTime, want[1].Observed, want[1].Flags, want[1].Body = "r1", own, -1, 2, record.Partial|record.HasID, b.Bytes(src)
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Letter{}, "Time", "Offset"), cmpopts.EquateEmpty()); diff != "" {
+		t.Error(diff)
+	}
+	if since := time.Since(got[0].Time); since < 0 || since > time.Hour {
+		t.Errorf("time %v", got[0].Time)
+	}
+
+	// And a replay delivers exactly that.
+	var seen []string
+	out := outputFunc(func(_ context.Context, _ int, parts []record.Part) (ack.Result, error) {
+		for _, p := range parts {
+			for _, i := range p.Index() {
+				pb, r := p.Batch(), p.Batch().Record(int(i))
+				ref := pb.Streams()[r.Stream]
+				line := fmt.Sprintf("%s|%s|%s|%d %d %d %d|%v|%s|%v", wire.RecordID(pb, int(i)), pb.Body(int(i)), pb.Bytes(r.Source), r.Time, r.Observed, r.Start, r.End, ref.Generation, r.Severity.Level(), ref.Stream.Hash() == testStream.Hash())
+				for _, f := range pb.Fields(int(i)) {
+					line += fmt.Sprintf("|%s %d %s", pb.KeyName(f.Key), f.Kind, pb.Bytes(f.Val))
+				}
+				if r.Flags.Has(record.JSONObject) {
+					line += fmt.Sprintf("|json %v", r.KnownKeys != 1)
+				}
+				seen = append(seen, line)
+			}
+		}
+		return ack.Result{}, nil
+	})
+	gen := record.ID{Hi: 7, Lo: 8}
+	rep, err := d.Replay(t.Context(), Config{Name: "es/main", Endpoints: one(out)}, nil)
+	if err != nil || rep.Delivered != 2 || rep.Selected != 2 {
+		t.Fatalf("%+v %v", rep, err)
+	}
+	lines := []string{
+		fmt.Sprintf(`%s|{"msg":"redacted","a":1}|{"msg":"raw","a":1}|5 6 100 200|%v|error|true|team 0 pay|n 1 12|json true`, wire.RecordID(b, i), gen),
+		fmt.Sprintf(`%s|{"msg":"raw","a":1}|{"msg":"raw","a":1}|-1 2 0 0|%v|unknown|true`, own, gen),
+	}
+	if diff := cmp.Diff(lines, seen); diff != "" {
+		t.Error(diff)
+	}
+	if left, _ := list(t, d); len(left) != 0 {
+		t.Errorf("%v left", left)
+	}
+	if bytes, _, err := d.Usage(); bytes != 0 || err != nil {
+		t.Errorf("%d bytes left, %v", bytes, err)
+	}
+}
+
+func TestDeadLettersFullWaitsOrDrops(t *testing.T) {
+	for _, when := range []WhenFull{Wait, Drop} {
+		path := t.TempDir()
+		d := openDLQ(t, DLQConfig{Dir: path, Max: 10000, SegmentBytes: 2000, WhenFull: when})
+		src := &source{t: t}
+		n := 0
+		var err error
+		for err == nil && n < 100 {
+			err = bury(d, src.part(1, 500))
+			n++
+		}
+		if errors.Is(err, ErrDropped) != (when == Drop) || n < 10 || n > 20 {
+			t.Fatalf("%v: full after %d: %v", when, n, err)
+		}
+		if bytes, limit, _ := d.Usage(); bytes > limit {
+			t.Errorf("%d bytes, limit %d", bytes, limit)
+		}
+		// Another process makes room.
+		other := openDLQ(t, DLQConfig{Dir: path})
+		if rep, err := other.Replay(t.Context(), Config{Name: "x", Endpoints: one(&sink{})}, nil); err != nil || rep.Delivered != n-1 {
+			t.Fatalf("%+v %v", rep, err)
+		}
+		if err := bury(d, src.part(1, 500)); err != nil {
+			t.Errorf("after a replay: %v", err)
+		}
+		if all, _ := list(t, d); !slices.Equal(all, []int{n}) {
+			t.Errorf("%v", all)
+		}
+		for _, d := range []*DeadLetters{d, other} {
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// A writer and a replay of another process use the directory at the same time;
+// nothing is lost and nothing is delivered twice.
+func TestReplayBesideWriter(t *testing.T) {
+	path := t.TempDir()
+	writer := openDLQ(t, DLQConfig{Dir: path, SegmentBytes: 3000})
+	defer writer.Close()
+	reader := openDLQ(t, DLQConfig{Dir: path})
+	defer reader.Close()
+	const total = 300
+	s := &sink{}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		src := &source{t: t}
+		for range total {
+			if err := bury(writer, src.part(1, 100)); err != nil {
+				t.Errorf("bury: %v", err)
+				return
+			}
+		}
+	})
+	replayed := 0
+	for replayed < total && !t.Failed() {
+		rep, err := reader.Replay(t.Context(), Config{Name: "x", Endpoints: one(s), Batch: Batch{Wait: -1}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rep.Damage != (Damage{}) {
+			t.Fatalf("%+v", rep.Damage)
+		}
+		replayed += rep.Delivered
+	}
+	wg.Wait()
+	for n, c := range s.got {
+		if c != 1 {
+			t.Errorf("record %d delivered %d times", n, c)
+		}
+	}
+	if left, _ := list(t, reader); len(left) != 0 || len(s.got) != total {
+		t.Errorf("delivered %d, left %v", len(s.got), left)
+	}
+}
+
+func TestReplayKeepsWhatIsRefused(t *testing.T) {
+	d := openDLQ(t, DLQConfig{Dir: t.TempDir(), SegmentBytes: 2000})
+	defer d.Close()
+	src := &source{t: t}
+	for range 30 {
+		if err := bury(d, src.part(1, 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &sink{f: func(_ context.Context, _ int, parts []record.Part) (ack.Result, error) {
+		return failures(parts, func(n int) (bool, bool) { return n%3 == 0, true }), nil
+	}}
+	rep, err := d.Replay(t.Context(), Config{Name: "x", Endpoints: one(s), Batch: Batch{Wait: -1}}, func(l *Letter) bool { return !bytes.HasPrefix(l.Source, []byte("1")) })
+	if err != nil || rep.Selected != 19 || rep.Delivered != 12 || rep.Refused != 7 {
+		t.Errorf("%+v %v", rep, err)
+	}
+	var want []int
+	for n := range 30 {
+		if n%3 == 0 || n == 1 || n/10 == 1 {
+			want = append(want, n)
+		}
+	}
+	if left, _ := list(t, d); !slices.Equal(left, want) {
+		t.Errorf("left %v, want %v", left, want)
+	}
+	// Only one replay at a time.
+	lock, err := d.dir.OpenLock(replayLock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := lock.TryLock(); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if _, err := d.Replay(t.Context(), Config{Name: "x", Endpoints: one(s)}, nil); !errors.Is(err, ErrReplaying) {
+		t.Errorf("second replay: %v", err)
+	}
+	lock.Close()
+	// An unreachable destination keeps everything.
+	down := &sink{f: func(context.Context, int, []record.Part) (ack.Result, error) { return ack.Result{}, errDown }}
+	_, err = d.Replay(t.Context(), Config{Name: "x", Endpoints: one(down), Batch: Batch{Wait: -1}, Retry: Retry{For: time.Millisecond, MinDelay: time.Millisecond}}, nil)
+	if err == nil || !strings.Contains(err.Error(), errDown.Error()) {
+		t.Errorf("unreachable: %v", err)
+	}
+	if left, _ := list(t, d); !slices.Equal(left, want) {
+		t.Errorf("left %v, want %v", left, want)
+	}
+}
+
+// Every byte of a segment, damaged, costs at most the letter it stands in.
+func TestDamageCostsOneLetter(t *testing.T) {
+	path := t.TempDir()
+	d := openDLQ(t, DLQConfig{Dir: path})
+	src := &source{t: t}
+	for range 5 {
+		if err := bury(d, src.part(1, 20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(path, escapeName("es/main"), segmentName(1, closedSuffix))
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := range data {
+		for _, flip := range []byte{1, 0x80, 0xff} {
+			bad := bytes.Clone(data)
+			bad[at] ^= flip
+			var got []int
+			damage, err := readSegment(segmentInfo{suffix: closedSuffix}, bad, func(l *Letter, _ []byte) error {
+				if l == nil {
+					return errors.New("unreadable letter in an intact frame")
+				}
+				got = append(got, int(l.Source[0]-'0'))
+				return nil
+			})
+			if err != nil {
+				t.Fatalf("byte %d: %v", at, err)
+			}
+			lost := 5 - len(got)
+			if at < headerLen && lost != 0 || at >= headerLen && (lost != 1 || damage.Places != 1) || !slices.IsSorted(got) {
+				t.Fatalf("byte %d ^ %x: letters %v, %+v", at, flip, got, damage)
+			}
+		}
+	}
+	// Cut anywhere, an open segment gives all letters before the cut.
+	for n := range data {
+		letters := 0
+		damage, err := readSegment(segmentInfo{suffix: openSuffix}, data[:n], func(*Letter, []byte) error { letters++; return nil })
+		if err != nil || damage.Any() || letters > 5 || n == len(data)-1 && letters != 4 {
+			t.Fatalf("cut at %d: %d letters, %+v, %v", n, letters, damage, err)
+		}
+	}
+	// Bytes of a message cannot pass for a frame: it would need the salt.
+	if s, _ := parseHeader(data); bytes.Contains(data[headerLen+frameHead+1:], s[:]) {
+		t.Error("the salt stands in a frame")
+	}
+}
+
+// errDir fails an operation of a directory or its files.
+type errDir struct {
+	dir
+	mu   sync.Mutex
+	fail func(op string) error
+}
+
+func (d *errDir) check(op string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fail == nil {
+		return nil
+	}
+	return d.fail(op)
+}
+
+func (d *errDir) Create(name string) (file, error) {
+	if err := d.check("create"); err != nil {
+		return nil, err
+	}
+	f, err := d.dir.Create(name)
+	return &errFile{f, d}, err
+}
+
+func (d *errDir) Open(name string) (file, error) {
+	if err := d.check("open"); err != nil {
+		return nil, err
+	}
+	f, err := d.dir.Open(name)
+	return &errFile{f, d}, err
+}
+
+func (d *errDir) Rename(a, b string) error {
+	if err := d.check("rename"); err != nil {
+		return err
+	}
+	return d.dir.Rename(a, b)
+}
+
+func (d *errDir) Remove(a string) error {
+	if err := d.check("remove"); err != nil {
+		return err
+	}
+	return d.dir.Remove(a)
+}
+
+func (d *errDir) Sync() error {
+	if err := d.check("syncdir"); err != nil {
+		return err
+	}
+	return d.dir.Sync()
+}
+
+type errFile struct {
+	file
+	d *errDir
+}
+
+func (f *errFile) Write(p []byte) (int, error) {
+	if err := f.d.check("write"); err != nil {
+		n, _ := f.file.Write(p[:len(p)/2]) // a short write
+		return n, err
+	}
+	return f.file.Write(p)
+}
+
+func (f *errFile) Sync() error {
+	if err := f.d.check("sync"); err != nil {
+		return err
+	}
+	return f.file.Sync()
+}
+
+func (f *errFile) Truncate(n int64) error {
+	if err := f.d.check("truncate"); err != nil {
+		return err
+	}
+	return f.file.Truncate(n)
+}
+
+func faulty(t fataler, path string, c DLQConfig) (*DeadLetters, *errDir) {
+	t.Helper()
+	real, err := openDir(filepath.Join(path, escapeName("es/main")), true)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	e := &errDir{dir: real}
+	c.dir = e
+	return openDLQ(t, c), e
+}
+
+// A failed fsync poisons the segment: what it was to hold is written to another.
+func TestFailedSyncPoisonsSegment(t *testing.T) {
+	path := t.TempDir()
+	d, e := faulty(t, path, DLQConfig{})
+	src := &source{t: t}
+	if err := bury(d, src.part(1, 10)); err != nil {
+		t.Fatal(err)
+	}
+	failed := false
+	e.fail = func(op string) error {
+		if op == "sync" && !failed {
+			failed = true
+			return syscall.EIO
+		}
+		return nil
+	}
+	if err := bury(d, src.part(1, 10)); err != nil || d.name != segmentName(2, openSuffix) {
+		t.Fatalf("%v, segment %s", err, d.name)
+	}
+	e.fail = nil
+	if all, damage := list(t, d); !slices.Equal(all, []int{0, 1}) || damage.Any() {
+		t.Errorf("%v %+v", all, damage)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	for _, op := range []string{"create", "write", "sync"} {
+		for _, when := range []WhenFull{Wait, Drop} {
+			d, e := faulty(t, t.TempDir(), DLQConfig{WhenFull: when})
+			src := &source{t: t}
+			e.fail = func(o string) error {
+				if o == op {
+					return fmt.Errorf("%s: %w", o, syscall.ENOSPC)
+				}
+				return nil
+			}
+			if err := bury(d, src.part(1, 10)); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrDropped) != (when == Drop) {
+				t.Errorf("%s, policy %d: %v", op, when, err)
+			}
+			e.fail = nil
+			if err := bury(d, src.part(1, 10)); err != nil {
+				t.Errorf("%s: after there is room: %v", op, err)
+			}
+			if all, damage := list(t, d); !slices.Equal(all, []int{1}) || damage.Any() {
+				t.Errorf("%s: %v %+v", op, all, damage)
+			}
+			d.Close()
+		}
+	}
+}
+
+// Faults anywhere, restarts anywhere, replays anywhere: what was buried and not
+// delivered is there, what was delivered may come again only if its removal
+// failed, nothing else appears.
+func TestDeadLettersModel(t *testing.T) {
+	base := t.TempDir()
+	run := 0
+	rapid.Check(t, func(t *rapid.T) {
+		run++
+		path := filepath.Join(base, fmt.Sprint(run))
+		d, e := faulty(t, path, DLQConfig{SegmentBytes: 700})
+		src := &source{t: t}
+		must, may := map[int]bool{}, map[int]bool{} // buried for sure; perhaps
+		faults := rapid.IntRange(0, 30).Draw(t, "fault percent")
+		fail := func(string) error {
+			if rapid.IntRange(0, 99).Draw(t, "dice") < faults {
+				return syscall.EIO
+			}
+			return nil
+		}
+		for range rapid.IntRange(1, 25).Draw(t, "steps") {
+			switch rapid.SampledFrom([]string{"bury", "bury", "bury", "restart", "kill", "replay"}).Draw(t, "action") {
+			case "bury":
+				p := src.part(rapid.IntRange(1, 3).Draw(t, "n"), 50)
+				e.fail = fail
+				err := bury(d, p)
+				e.fail = nil
+				for _, n := range numbers([]record.Part{p}) {
+					if err == nil {
+						must[n] = true
+					} else {
+						may[n] = true
+					}
+				}
+			case "restart":
+				e.fail = fail
+				d.Close()
+				e.fail = nil
+				d, e = faulty(t, path, DLQConfig{SegmentBytes: 700})
+			case "kill": // with a torn write
+				if d.active != nil && rapid.Bool().Draw(t, "torn") {
+					io.WriteString(d.active, string(d.salt[:])+"torn")
+				}
+				if d.active != nil {
+					d.active.Close()
+				}
+				d, e = faulty(t, path, DLQConfig{SegmentBytes: 700})
+			case "replay":
+				modulus := rapid.IntRange(1, 3).Draw(t, "refuses")
+				s := &sink{f: func(_ context.Context, _ int, parts []record.Part) (ack.Result, error) {
+					return failures(parts, func(n int) (bool, bool) { return n%modulus == 1, true }), nil
+				}}
+				e.fail = fail
+				_, err := d.Replay(context.Background(), Config{Name: "x", Endpoints: one(s), Batch: Batch{Wait: -1}}, nil)
+				e.fail = nil
+				for n := range s.got {
+					if !must[n] && !may[n] {
+						t.Fatalf("replay delivered %d, which was never buried or had been delivered", n)
+					}
+					if delete(must, n); err != nil {
+						may[n] = true // its removal may have failed
+					} else {
+						delete(may, n)
+					}
+				}
+			}
+			all, damage := list(t, d)
+			if damage.Any() {
+				t.Fatalf("%+v", damage)
+			}
+			there := map[int]bool{}
+			for _, n := range all {
+				there[n] = true
+				if !must[n] && !may[n] {
+					t.Fatalf("letter %d should not be there", n)
+				}
+			}
+			for n := range must {
+				if !there[n] {
+					t.Fatalf("letter %d is gone", n)
+				}
+			}
+		}
+		d.Close()
+		os.RemoveAll(path)
+	})
+}
+
+// Names of outputs cannot leave the directory or meet each other.
+func TestFailure110_OutputNamesAsPaths(t *testing.T) {
+	seen := map[string]string{}
+	for _, name := range []string{"es/main", "es%2fmain", "..", "../../etc", ".", "a.b", "a_b", "a b", "\x00", "ä", "%", "ES/main", strings.Repeat("x", 200)} {
+		dir := escapeName(name)
+		if strings.ContainsAny(dir, "/\\.\x00 ") || dir == "" {
+			t.Errorf("%q becomes %q", name, dir)
+		}
+		if other, ok := seen[dir]; ok {
+			t.Errorf("%q and %q both become %q", name, other, dir)
+		}
+		seen[dir] = name
+		if back, ok := unescapeName(dir); !ok || back != name {
+			t.Errorf("%q becomes %q becomes %q", name, dir, back)
+		}
+	}
+	for _, dir := range []string{"", "a.b", "%2F", "%zz", "%2", "lost+found"} {
+		if name, ok := unescapeName(dir); ok {
+			t.Errorf("directory %q is taken for output %q", dir, name)
+		}
+	}
+	path := t.TempDir()
+	for _, name := range []string{"es/main", "loki"} {
+		openDLQ(t, DLQConfig{Dir: path, Output: name}).Close()
+	}
+	os.Mkdir(filepath.Join(path, "lost+found"), 0o700)
+	got, err := DeadLetterOutputs(path)
+	if diff := cmp.Diff([]string{"es/main", "loki"}, got); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	if got, err := DeadLetterOutputs(filepath.Join(path, "none")); len(got) != 0 || err != nil {
+		t.Error(got, err)
+	}
+}
+
+func TestReadOnlyMakesNothing(t *testing.T) {
+	path := t.TempDir()
+	d, err := OpenDeadLetters(DLQConfig{Dir: path, Output: "x", ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, _ := list(t, d); len(all) != 0 {
+		t.Error(all)
+	}
+	if err := d.Bury(t.Context(), nil); err == nil {
+		t.Error("buried")
+	}
+	if _, err := d.Replay(t.Context(), Config{}, nil); err == nil {
+		t.Error("replayed")
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if entries, _ := os.ReadDir(path); len(entries) != 0 {
+		t.Error(entries)
+	}
+}
+
+func FuzzSegment(f *testing.F) {
+	src := &source{t: f}
+	p := src.part(2, 30)
+	s := salt{1, 2, 3, 4, 5, 6, 7, 8}
+	data := appendHeader(nil, s)
+	dead := Dead{Part: p, Status: ack.DeadExpired, Reasons: []string{"r"}}
+	for n := range p.Len() {
+		l := letterOf(&dead, n, "out", time.Unix(1, 2), wire.RecordID)
+		data = appendFrame(data, s, appendLetter(nil, &l))
+	}
+	f.Add(data)
+	f.Add(data[:len(data)-3])
+	f.Add(data[headerCopy:])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var total int
+		end, damage, err := scanSegment(data, func(off int, payload []byte) error {
+			total += frameHead + len(payload)
+			l, err := parseLetter(payload)
+			if err != nil {
+				return nil
+			}
+			again, err := parseLetter(appendLetter(nil, &l))
+			if err != nil {
+				t.Fatalf("written again it cannot be read: %v", err)
+			}
+			if diff := cmp.Diff(l, again); diff != "" {
+				t.Fatal(diff)
+			}
+			return nil
+		})
+		if err != nil || end > len(data) {
+			t.Fatalf("end %d of %d, %v", end, len(data), err)
+		}
+		if damage.Segments == 0 && len(data) >= headerLen && headerLen+total+int(damage.Bytes)+int(damage.Torn) != len(data) {
+			t.Fatalf("%d bytes: %d in frames, %+v", len(data), total, damage)
+		}
+	})
+}
+
+func FuzzLetter(f *testing.F) {
+	l := Letter{Time: time.Unix(1, 2), Output: "o", Status: ack.DeadRejected, Reason: "r", Source: []byte("s"), Body: []byte("b"),
+		Attrs: []record.Attr{{Name: "a", Value: "b"}}, Fields: []LetterField{{"n", record.Int, []byte("1")}}}
+	f.Add(appendLetter(nil, &l))
+	f.Add([]byte{letterVersion, bodyIsSource})
+	f.Fuzz(func(t *testing.T, p []byte) {
+		l, err := parseLetter(p)
+		if err != nil {
+			return
+		}
+		b := record.NewBatch(nil)
+		l.addTo(b, b.AddStream(record.StreamRef{Stream: record.NewStream(l.Attrs, l.Labels, l.Annotations)}), nil)
+	})
+}

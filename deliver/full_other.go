@@ -1,0 +1,5 @@
+//go:build !unix
+
+package deliver
+
+func isFull(error) bool { return false }
