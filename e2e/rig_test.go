@@ -212,7 +212,8 @@ type sinkState struct {
 	Stub    struct {
 		Conflicts, Collisions, Violations, Created uint64
 	} `json:"stub"`
-	Violations []string `json:"violations"`
+	Violations []string          `json:"violations"`
+	Foreign    []json.RawMessage `json:"foreign"` // esstub only: the first documents without a mark
 }
 
 func (d *destination) get(path string, v any) {

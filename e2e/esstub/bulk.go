@@ -33,6 +33,9 @@ var metaKeys = map[string]bool{
 	"list_executed_pipelines": true, "_source": true,
 }
 
+// maxForeign bounds the documents without a mark that GET /_control shows.
+const maxForeign = 200
+
 // item is an action with its document and, later, its outcome.
 type item struct {
 	action string
@@ -305,6 +308,9 @@ func (s *stub) store(it *item) {
 		s.acct.Add(it.mark, idHash)
 	} else {
 		s.acct.Foreign()
+		if len(s.foreign) < maxForeign && len(it.doc) < 64<<10 {
+			s.foreign = append(s.foreign, bytes.Clone(it.doc))
+		}
 	}
 	if s.opt.keep > 0 {
 		h := hit{Index: it.index, ID: it.id, Source: json.RawMessage(bytes.Clone(it.doc))}

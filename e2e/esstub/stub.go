@@ -40,6 +40,7 @@ type stub struct {
 	ids        map[[16]byte]struct{}
 	kept       []hit // ring
 	keptNext   int
+	foreign    []json.RawMessage // stored documents without a mark, the first few
 	seq        uint64
 	stat       stats
 	violations []string
@@ -168,7 +169,7 @@ func (s *stub) state() map[string]any {
 	for n, i := range s.indexes {
 		docs[n] = i.docs
 	}
-	return map[string]any{"stub": s.stat, "indexes": docs, "violations": slices.Clone(s.violations)}
+	return map[string]any{"stub": s.stat, "indexes": docs, "violations": slices.Clone(s.violations), "foreign": slices.Clone(s.foreign)}
 }
 
 // violate counts something that a client must never send.
