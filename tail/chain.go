@@ -75,23 +75,50 @@ func siblingsOf(base string, names []string) []sibling {
 
 // reconcile matches the chain's files, oldest first, with its generations.
 func (in *Input) reconcile(c *chain, files []sibling) {
+	in.poll(c) // notices truncations before their copies are looked at
 	for _, g := range c.gens {
 		g.found = false
 	}
-	var before *generation // the generation of the file before
+	// Files that still have the inode they had go first: of two files with
+	// the same content, that one is the file and the other its copy.
+	found := make([]*generation, len(files))
+	sizes := make([]stat, len(files))
 	incomplete := false
-	for _, f := range files {
-		g, err := in.identify(c, f)
-		if err != nil {
-			if !errors.Is(err, unix.ENOENT) {
-				in.complain(c, f.name, err)
+	for _, sameInode := range []bool{true, false} {
+		for i, f := range files {
+			st, err := lstat(filepath.Join(c.dir, f.name))
+			if err == nil {
+				if found[i] != nil || c.hasInode(st) != sameInode {
+					continue
+				}
+				found[i], err = in.identify(c, f, st)
+				sizes[i] = st
 			}
-			if !errors.Is(err, errNotRegular) && !errors.Is(err, errOutside) {
+			switch {
+			case err == nil:
+				switch g := found[i]; {
+				case g == nil:
+					in.dirAt(c.dir).hot = true // a copy in the making
+				case g.found:
+					found[i] = nil // a second name of the same file
+				default:
+					g.found = true
+				}
+			case errors.Is(err, unix.ENOENT):
+			case errors.Is(err, errNotRegular), errors.Is(err, errOutside):
+				in.complain(c, f.name, err)
+			default:
+				in.complain(c, f.name, err)
 				incomplete = true
 			}
+		}
+	}
+	var before *generation // the generation of the file before
+	for i, f := range files {
+		g := found[i]
+		if g == nil {
 			continue
 		}
-		g.found = true
 		g.restored = false
 		g.missing = 0
 		g.deleted = time.Time{}
@@ -100,16 +127,19 @@ func (in *Input) reconcile(c *chain, files []sibling) {
 			c.dirty = true
 		}
 		if !slices.Contains(c.gens, g) {
-			in.insert(c, g, before, files, f)
+			in.insert(c, g, before, files[i+1:])
+		} else if !g.gz && !f.gz && sizes[i].size > g.size {
+			in.grow(c, g, sizes[i].size)
 		}
 		before = g
 	}
+	c.order(found)
 	if incomplete {
 		in.dirAt(c.dir).hot = true
 	}
 	again := false
 	for _, g := range slices.Clone(c.gens) {
-		if g.found || g.missing < 0 {
+		if g.found {
 			continue
 		}
 		if incomplete && g.fd < 0 {
@@ -137,11 +167,39 @@ func (in *Input) reconcile(c *chain, files []sibling) {
 	}
 	c.unresolved = slices.ContainsFunc(c.gens, func(g *generation) bool { return g.restored })
 	c.supersede(in.now)
+	for _, g := range c.gens {
+		// A rotated file may be deleted at any time: from now on its handle is
+		// all there is.
+		if g.fd < 0 && g.onDisk() && !g.superseded.IsZero() && !g.restored && !g.finished() && !in.now.Before(g.retry) {
+			if _, err := in.reopen(c, g); err != nil {
+				in.fail(c, g, err)
+			}
+		}
+	}
 	c.nextPoll = time.Time{}
+}
+
+// order brings the generations whose files were found into the order of the
+// files; the others stay where they are.
+func (c *chain) order(files []*generation) {
+	i := 0
+	for k, g := range c.gens {
+		if !g.found {
+			continue
+		}
+		for files[i] == nil {
+			i++
+		}
+		c.gens[k] = files[i]
+		i++
+	}
 }
 
 // supersede notes which generations are followed by another.
 func (c *chain) supersede(now time.Time) {
+	if n := len(c.gens); n > 0 {
+		c.gens[n-1].superseded = time.Time{}
+	}
 	for i, g := range c.gens {
 		if i < len(c.gens)-1 && g.superseded.IsZero() {
 			g.superseded = now
@@ -151,13 +209,12 @@ func (c *chain) supersede(now time.Time) {
 
 // insert puts a new generation in its place: behind the one of the file before
 // it, else before the one of the next file that is known, else at the end.
-func (in *Input) insert(c *chain, g, before *generation, files []sibling, f sibling) {
+func (in *Input) insert(c *chain, g, before *generation, later []sibling) {
 	at := len(c.gens)
 	if before != nil {
 		at = slices.Index(c.gens, before) + 1
 	} else {
-		i := slices.IndexFunc(files, func(o sibling) bool { return o.name == f.name })
-		for _, o := range files[i+1:] {
+		for _, o := range later {
 			if k := slices.IndexFunc(c.gens, func(k *generation) bool { return k.name == o.name }); k >= 0 {
 				at = k
 				break
@@ -187,12 +244,14 @@ func (in *Input) skipTo(c *chain, g *generation, off int64) {
 	g.proof = g.here()
 }
 
-// identify finds the generation that a file is, or makes a new one.
-func (in *Input) identify(c *chain, f sibling) (*generation, error) {
-	st, err := lstat(filepath.Join(c.dir, f.name))
-	if err != nil {
-		return nil, err
-	}
+// hasInode reports whether a generation was last seen with that inode.
+func (c *chain) hasInode(st stat) bool {
+	return slices.ContainsFunc(c.gens, func(g *generation) bool { return g.ino == st.ino && g.dev == st.dev })
+}
+
+// identify finds the generation that a file is, or makes a new one. It returns
+// nil for a file that is the beginning of a copy of the live one.
+func (in *Input) identify(c *chain, f sibling, st stat) (*generation, error) {
 	if !st.regular() {
 		if st.mode&unix.S_IFMT == unix.S_IFLNK {
 			return nil, errOutside
@@ -245,13 +304,16 @@ func (in *Input) match(c *chain, f sibling, probe *generation) (*generation, err
 		probe.size = int64(z)
 	}
 	for _, g := range c.gens {
-		if g.found || g.head == 0 || g.head > n || g.fd >= 0 && !f.gz {
+		if g.head == 0 || g.head > n || baseKey(c.identity, b[:g.head]) != g.base {
 			continue
 		}
-		if g.head > len(head) && !known && g.head != len(head) {
-			continue
+		if f.rank != 0 && !f.gz && g.fd >= 0 && g.name == c.base {
+			// copytruncate makes the copy first.
+			if copied, err := in.isCopy(g, probe); err != nil || copied {
+				return nil, err
+			}
 		}
-		if baseKey(c.identity, b[:g.head]) != g.base {
+		if g.found || g.fd >= 0 && !f.gz {
 			continue
 		}
 		if f.gz && uint32(g.size) == uint32(probe.size) && (g.fd >= 0 || g.finished()) {
@@ -290,6 +352,20 @@ func (in *Input) match(c *chain, f sibling, probe *generation) (*generation, err
 			}
 		}
 		return g, nil
+	}
+	for _, g := range c.gens {
+		// One that was empty when its handle was closed: nothing is at stake.
+		if !g.found && g.size == 0 && g.fd < 0 && g.dev == st.dev && g.ino == st.ino {
+			fd := probe.fd
+			in.open.Remove(probe.lru)
+			probe.fd, probe.lru, probe.z = -1, nil, nil
+			in.adopt(g, fd, st, f.gz)
+			in.grow(c, g, probe.size)
+			if known {
+				in.setKey(c, g, head)
+			}
+			return g, nil
+		}
 	}
 	if known {
 		in.setKey(c, probe, head)
@@ -348,6 +424,9 @@ func (in *Input) vanished(c *chain, g *generation) {
 		if !last {
 			reason = reasonRotated
 		}
+		if g.truncated {
+			reason = reasonTruncated
+		}
 		in.lose(c, g, n, reason)
 	}
 	g.sealed = true
@@ -385,28 +464,42 @@ func (in *Input) lose(c *chain, g *generation, n int64, reason string) {
 }
 
 // truncated handles a file that became shorter or other than it was: its life
-// as g is over, and a new one begins with the same handle.
+// as g is over, and a new one begins with the same handle. What of g was not
+// read is lost, unless the next scans find a copy of it.
 func (in *Input) truncated(c *chain, g *generation, size int64) {
-	if n := g.size - g.lost - g.read; n > 0 {
-		in.lose(c, g, n, reasonTruncated)
-	}
 	in.truncations++
 	next := newGeneration()
-	next.name, next.fd = g.name, -1
-	next.grown = in.now
-	st := stat{dev: g.dev, ino: g.ino, size: size, mtime: 0}
+	next.name = g.name
+	st := stat{dev: g.dev, ino: g.ino, size: size}
 	fd := g.fd
 	in.open.Remove(g.lru)
-	g.fd, g.lru, g.z, g.name = -1, nil, nil, ""
-	g.sealed, g.missing = true, -1 // its file is known to be another's now
+	g.fd, g.lru, g.z, g.name, g.ino = -1, nil, nil, "", 0
+	g.truncated = true
 	in.unhold(c, g)
 	in.adopt(next, fd, st, false)
-	next.fsize = size
 	i := slices.Index(c.gens, g)
 	c.gens = slices.Insert(c.gens, i+1, next)
 	in.grow(c, next, size)
 	c.supersede(in.now)
 	c.dirty = true
+	in.rescan(c)
+}
+
+// isCopy reports whether what there is of an opened file stands at the same
+// place in the open file of g. It looks at the end only; the heads are equal.
+func (in *Input) isCopy(g, probe *generation) (bool, error) {
+	n := int(min(probe.size, anchorMax))
+	if n == 0 || probe.size > g.size {
+		return false, nil
+	}
+	var p, q [anchorMax]byte
+	off := probe.size - int64(n)
+	a, err := in.readRaw(probe, p[:n], off)
+	if err != nil {
+		return false, err
+	}
+	b, err := in.readRaw(g, q[:n], off)
+	return a == n && b == n && p == q, err
 }
 
 // prune forgets generations that are over: everything finished, the file gone.

@@ -63,6 +63,7 @@ type generation struct {
 	sealed     bool      // everything was read and nothing more is expected
 	missing    int       // scans in a row that did not find it
 	deleted    time.Time // since when it has no name
+	truncated  bool      // the file lives on as another generation
 	linked     bool      // it has a name in the hold directory
 	retry      time.Time // not before, after an error
 	backoff    time.Duration

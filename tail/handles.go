@@ -27,7 +27,7 @@ func (in *Input) makeRoom() {
 	}
 	for e := in.open.Front(); e != nil; e = e.Next() {
 		g := e.Value.(*generation)
-		if g.onDisk() && (g.finished() || g.superseded.IsZero()) {
+		if g.onDisk() && (g.head > 0 && g.superseded.IsZero() || g.finished()) {
 			in.closeFile(g)
 			return
 		}

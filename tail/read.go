@@ -93,6 +93,15 @@ func (in *Input) poll(c *chain) {
 			in.rescan(c)
 			continue
 		}
+		if err == nil && g.fd < 0 && g.head == 0 && st.size > 0 {
+			// It has no key yet, so that only its handle says which it is.
+			var ok bool
+			if ok, err = in.reopen(c, g); !ok && err == nil {
+				continue
+			} else if err == nil {
+				st, err = fstat(g.fd)
+			}
+		}
 		if err != nil {
 			if errors.Is(err, unix.ENOENT) {
 				in.rescan(c)
@@ -101,13 +110,19 @@ func (in *Input) poll(c *chain) {
 			}
 			continue
 		}
-		if g.fd >= 0 && st.size < g.size && st.size < max(g.pos, g.read) || g.fd >= 0 && st.size < g.size && g.pos == g.read {
+		if g.fd >= 0 && st.size < g.size {
 			in.truncated(c, g, st.size)
 			return
 		}
 		if st.size > g.size {
 			in.grow(c, g, st.size)
 			g.mtime, g.fsize = st.mtime, st.size
+		}
+		if g.head == 0 && g.fd >= 0 && g.size > 0 {
+			// At once, so that its compressed copy is known when it comes.
+			if _, err := in.findKey(c, g, cri.More); err != nil {
+				in.complain(c, g.name, err)
+			}
 		}
 	}
 }
@@ -278,7 +293,7 @@ func (in *Input) read(c *chain, g *generation, b *record.Batch, mode cri.Mode) b
 		}
 	}
 	if c.current != g {
-		in.begin(c, g)
+		in.begin(c, g, b)
 	}
 	if g.gz {
 		return in.readGz(c, g, b)
@@ -413,10 +428,15 @@ func (in *Input) skipHole(c *chain, g *generation) {
 }
 
 // begin moves the joiner to g.
-func (in *Input) begin(c *chain, g *generation) {
+func (in *Input) begin(c *chain, g *generation, b *record.Batch) {
 	var prev int64
 	if i := slices.Index(c.gens, g); i > 0 && c.current != nil {
-		prev = c.gens[i-1].size - c.gens[i-1].lost
+		p := c.gens[i-1]
+		prev = p.size - p.lost
+		if p.truncated || p.lost > 0 {
+			// What follows is not the rest of what is open.
+			c.joiner.Flush(b, c.desc.Streams, math.MaxInt64)
+		}
 	}
 	c.joiner.Begin(g.key, prev, g.until)
 	c.current = g
@@ -437,7 +457,7 @@ func (in *Input) findKey(c *chain, g *generation, mode cri.Mode) (bool, error) {
 		return false, nil
 	}
 	if !known && mode != cri.End {
-		g.looked = int64(n)
+		g.looked = max(g.looked, int64(n))
 		return false, nil
 	}
 	in.setKey(c, g, head)

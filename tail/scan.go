@@ -3,6 +3,7 @@ package tail
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,8 +90,8 @@ func (in *Input) scan(all bool) {
 	if len(in.cfg.Paths) > 0 {
 		in.scanPaths()
 	}
-	for _, d := range in.dirs {
-		in.scanDir(d)
+	for _, path := range slices.Sorted(maps.Keys(in.dirs)) { // in one order, for reproducible tests
+		in.scanDir(in.dirs[path])
 	}
 }
 
@@ -132,7 +133,8 @@ func (in *Input) scanPods() {
 			}
 		}
 	}
-	for _, p := range in.pods {
+	for _, name := range slices.Sorted(maps.Keys(in.pods)) {
+		p := in.pods[name]
 		changed, err := p.refresh()
 		if err != nil {
 			in.scanError(p.path, err)
