@@ -104,9 +104,9 @@ func (s *Parse) autoLogfmt(b *record.Batch, i int, body []byte, now time.Time) b
 	if !beginsWithKey(body) {
 		return false
 	}
-	var level, stamp pair
+	var level, when pair
 	pairs, sure := 0, false
-	for at := 0; at < len(body) && at < logfmtWindow; {
+	for at := 0; at < len(body) && at < logfmtWindow && (level.key.Len == 0 || when.key.Len == 0); {
 		kv, next, ok := nextPair(body, at)
 		if !ok {
 			break
@@ -120,7 +120,7 @@ func (s *Parse) autoLogfmt(b *record.Batch, i int, body []byte, now time.Time) b
 		case levelRole:
 			level, sure = kv, true
 		case timeRole:
-			stamp = kv
+			when = kv
 		case messageRole:
 			sure = true
 		}
@@ -132,8 +132,8 @@ func (s *Parse) autoLogfmt(b *record.Batch, i int, body []byte, now time.Time) b
 	if level.key.Len > 0 {
 		takeLevel(r, body[level.val.Off:level.val.End()])
 	}
-	if stamp.key.Len > 0 {
-		takeTime(r, body[stamp.val.Off:stamp.val.End()], now)
+	if when.key.Len > 0 {
+		takeTime(r, body[when.val.Off:when.val.End()], now)
 	}
 	s.traceIDs(b, i, 0)
 	return true
