@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirlog/weir/config"
+)
+
+func checkCommand() *cobra.Command {
+	var flags configFlags
+	var role, format string
+	var live, strict bool
+	cmd := &cobra.Command{
+		Use:   "check [FILE|DIR…]",
+		Short: "Validate a configuration: all errors at once",
+		Long: `Validates a configuration and prints every error with its place. Nothing is
+started. --live also asks every output whether it can be reached and lets us in.`,
+		Example: `  weir check weir.yaml
+  weir check --role agent --live weir.yaml`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if format != "text" && format != "json" {
+				return usageError("-o %s: want text or json", format)
+			}
+			flags.files = append(flags.files, args...)
+			if len(flags.files) == 0 && role == "" {
+				return usageError("check needs a file: weir check weir.yaml")
+			}
+			cfg, warnings, err := config.Load(flags.options(role))
+			if err == nil {
+				err = buildable(cfg)
+			}
+			var bad *config.Errors
+			if errors.As(err, &bad) && format == "json" {
+				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(bad.List()); err != nil {
+					return err
+				}
+				return &exitError{exitConfig, errors.New("the configuration is invalid")}
+			}
+			if err != nil {
+				return err
+			}
+			warnings.Format(cmd.ErrOrStderr(), colorFor(cmd.ErrOrStderr()))
+			if strict && len(warnings.List()) > 0 {
+				return &exitError{exitConfig, errors.New("there are warnings, and --strict is set")}
+			}
+			if live {
+				if err := probeOutputs(cmd.Context(), cfg, cmd.OutOrStdout()); err != nil {
+					return err
+				}
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "ok: %d inputs, %d steps, %d outputs, %d routes\n", len(cfg.Inputs), len(cfg.Pipeline), len(cfg.Outputs), len(cfg.Routes))
+			return err
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().StringVar(&role, "role", "", "check on top of the built-in configuration of this role")
+	cmd.Flags().StringVarP(&format, "output", "o", "text", "text or json")
+	cmd.Flags().BoolVar(&live, "live", false, "ask the outputs, too")
+	cmd.Flags().BoolVar(&strict, "strict", false, "treat warnings as errors")
+	return cmd
+}
+
+// buildable finds errors that only the parts themselves can see.
+func buildable(cfg *config.Config) error {
+	for i, s := range cfg.Pipeline {
+		if _, err := buildStep(s); err != nil {
+			return cfg.Problem(fmt.Sprintf("pipeline[%d].%s", i, s.Kind), err.Error())
+		}
+	}
+	return nil
+}
+
+// probeOutputs asks every endpoint and prints a line for each.
+func probeOutputs(ctx context.Context, cfg *config.Config, w io.Writer) error {
+	p := process{cfg: cfg, log: newLogger(cfg.Log, new(slog.LevelVar)), outputClosed: make(chan struct{})}
+	failed := 0
+	for _, o := range cfg.Outputs {
+		endpoints, err := p.endpoints(o, p.log)
+		if err != nil {
+			return cfg.Problem("outputs."+string(o.ID), err.Error())
+		}
+		for _, e := range endpoints {
+			probe, ok := e.Output.(prober)
+			if !ok {
+				continue
+			}
+			begin := time.Now()
+			pctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			err := probe.Probe(pctx)
+			cancel()
+			if err != nil {
+				failed++
+				fmt.Fprintf(w, "FAIL  %s %s: %v\n", o.ID, e.Name, err)
+			} else {
+				fmt.Fprintf(w, "ok    %s %s (%s)\n", o.ID, e.Name, time.Since(begin).Round(time.Millisecond))
+			}
+			if c, ok := e.Output.(io.Closer); ok {
+				_ = c.Close() // it was only asked
+			}
+		}
+	}
+	if failed > 0 {
+		return &exitError{exitUnreachable, fmt.Errorf("%d endpoints cannot be used", failed)}
+	}
+	return nil
+}

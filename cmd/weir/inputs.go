@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/weirlog/weir/config"
+	"github.com/weirlog/weir/cri"
+	"github.com/weirlog/weir/logql"
+	"github.com/weirlog/weir/pipeline"
+	"github.com/weirlog/weir/record"
+	"github.com/weirlog/weir/stage"
+	"github.com/weirlog/weir/tail"
+)
+
+// input is a configured input as the process keeps it.
+type input struct {
+	settings any
+	tail     *tail.Input
+	run      pipeline.Input
+}
+
+// buildInputs makes all inputs of the configuration.
+func (p *process) buildInputs(cfg *config.Config) (map[string]pipeline.Input, error) {
+	out := make(map[string]pipeline.Input)
+	for _, in := range cfg.Inputs {
+		i, err := p.newInput(cfg, in)
+		if err != nil {
+			return nil, cfg.Problem("inputs."+string(in.ID), err.Error())
+		}
+		p.inputs[in.ID] = i
+		out[string(in.ID)] = i.run
+	}
+	if p.stdin != nil {
+		s := record.NewStream([]record.Attr{{Name: record.AttrInput, Value: "stdin"}, {Name: record.AttrNode, Value: nodeName(cfg)}}, nil, nil)
+		gen := record.ID{Hi: rand.Uint64(), Lo: rand.Uint64()}
+		out["stdin"] = &tail.Reader{R: p.stdin, Stream: s, Generation: gen}
+	}
+	return out, nil
+}
+
+// changeInputs stops and starts what a reload changes. Inputs whose settings
+// are the same go on untouched, with their open handles.
+func (p *process) changeInputs(ctx context.Context, cfg *config.Config) error {
+	fresh := make(map[config.ID]*input)
+	for _, in := range cfg.Inputs {
+		if old := p.inputs[in.ID]; old != nil && reflect.DeepEqual(old.settings, in.Settings) {
+			continue
+		}
+		// New only looks at the positions; two on the same positions would
+		// read twice, so the old one has to stop before the new one is made.
+		if err := p.checkInput(in); err != nil {
+			return cfg.Problem("inputs."+string(in.ID), err.Error())
+		}
+		fresh[in.ID] = nil
+	}
+	for id := range p.inputs {
+		if _, changed := fresh[id]; changed || cfg.Input(id) == nil {
+			if err := p.engine.StopInput(ctx, string(id)); err != nil {
+				p.log.Error("input did not stop cleanly", "input", id, "error", err)
+			}
+			delete(p.inputs, id)
+		}
+	}
+	for id := range fresh {
+		i, err := p.newInput(cfg, *cfg.Input(id))
+		if err != nil {
+			return cfg.Problem("inputs."+string(id), err.Error())
+		}
+		if err := p.engine.StartInput(ctx, string(id), i.run); err != nil {
+			return err
+		}
+		p.inputs[id] = i
+	}
+	return nil
+}
+
+// checkInput finds what newInput would refuse.
+func (p *process) checkInput(in config.Input) error {
+	if k, ok := in.Settings.(*config.KubernetesInput); ok && k.Exclude != "" {
+		_, err := logql.ParseSelector(string(k.Exclude))
+		return err
+	}
+	return nil
+}
+
+func (p *process) newInput(cfg *config.Config, in config.Input) (*input, error) {
+	switch s := in.Settings.(type) {
+	case *config.KubernetesInput:
+		return p.kubernetesInput(cfg, in.ID, s)
+	case *config.FileInput:
+		return p.fileInput(cfg, in.ID, s)
+	}
+	return nil, fmt.Errorf("input type %T is not built in", in.Settings)
+}
+
+var formats = map[string]cri.Format{"auto": cri.Auto, "cri": cri.CRI, "docker": cri.Docker, "plain": cri.Plain}
+
+// tailConfig is what all inputs that read files share.
+func (p *process) tailConfig(id config.ID, t *config.Tail, format string) tail.Config {
+	c := tail.Config{
+		ID: string(id), Format: formats[format], MaxLine: int(t.MaxLine),
+		PollInterval: time.Duration(t.PollInterval), MaxHandles: t.MaxOpen,
+		Hold:       tail.Hold{MaxBytes: int64(t.Hold.MaxBytes), MaxAge: time.Duration(t.Hold.MaxAge), LinkDir: string(t.Hold.Dir)},
+		Checkpoint: p.store, Book: &p.book, Logger: p.log.With("input", string(id)),
+	}
+	if t.Hold.By == "link" {
+		c.Hold.By = tail.HoldLink
+	}
+	if t.Start == "end" {
+		c.Start = tail.EndOfFile
+	}
+	return c
+}
+
+func (p *process) kubernetesInput(cfg *config.Config, id config.ID, s *config.KubernetesInput) (*input, error) {
+	c := p.tailConfig(id, &s.Tail, s.Format)
+	c.Pods = string(s.Root)
+	if filepath.Base(c.Pods) == "containers" {
+		// /var/log/containers holds links into the other layout.
+		c.Pods, c.Links = "", c.Pods
+		c.LinkRoots = []string{"/var/lib/docker/containers"}
+	}
+	var exclude *logql.Condition
+	if s.Exclude != "" {
+		var err error
+		if exclude, err = logql.ParseSelector(string(s.Exclude)); err != nil {
+			return nil, err
+		}
+	}
+	self := os.Getenv("POD_UID")
+	c.WaitFor = time.Duration(s.MetadataWait)
+	watch := p.kube
+	if s.Metadata == "path" {
+		watch = nil
+	}
+	if watch != nil {
+		c.DescribeVersion = watch.version
+	}
+	base := []record.Attr{
+		{Name: record.AttrCluster, Value: cfg.Cluster},
+		{Name: record.AttrNode, Value: nodeName(cfg)},
+		{Name: record.AttrInput, Value: "kubernetes"},
+	}
+	for name, value := range s.Labels {
+		base = append(base, record.Attr{Name: name, Value: value})
+	}
+	c.Describe = func(k tail.Container) tail.Description {
+		attrs := append(base[:len(base):len(base)],
+			record.Attr{Name: record.AttrNamespace, Value: k.Namespace},
+			record.Attr{Name: record.AttrPod, Value: k.Pod},
+			record.Attr{Name: record.AttrPodUID, Value: k.UID},
+			record.Attr{Name: record.AttrContainer, Value: k.Container},
+			record.Attr{Name: record.AttrContainerID, Value: k.ID},
+			record.Attr{Name: record.AttrRestart, Value: strconv.Itoa(k.Restart)},
+		)
+		var d tail.Description
+		var labels, annotations []record.Attr
+		if watch != nil {
+			var m podMetadata
+			m, d.Wait = watch.describe(k)
+			attrs = append(attrs, m.attrs...)
+			labels, annotations = m.labels, m.annotations
+			d.Exclude = m.exclude
+		}
+		d.Streams = containerStreams(attrs, labels, annotations)
+		d.Exclude = d.Exclude || self != "" && k.UID == self || exclude != nil && exclude.MatchStream(d.Streams[0])
+		return d
+	}
+	return p.finishInput(s, c, "")
+}
+
+// containerStreams returns the streams of stdout and stderr.
+func containerStreams(attrs, labels, annotations []record.Attr) [2]*record.Stream {
+	var out [2]*record.Stream
+	for i, name := range [2]string{"stdout", "stderr"} {
+		out[i] = record.NewStream(append(attrs[:len(attrs):len(attrs)], record.Attr{Name: record.AttrStream, Value: name}), labels, annotations)
+	}
+	return out
+}
+
+func (p *process) fileInput(cfg *config.Config, id config.ID, s *config.FileInput) (*input, error) {
+	c := p.tailConfig(id, &s.Tail, s.Format)
+	for _, g := range s.Paths {
+		c.Paths = append(c.Paths, string(g))
+	}
+	for _, g := range s.Exclude {
+		c.Excludes = append(c.Excludes, string(g))
+	}
+	c.IdleLine = time.Duration(s.Idle)
+	base := []record.Attr{
+		{Name: record.AttrCluster, Value: cfg.Cluster},
+		{Name: record.AttrNode, Value: nodeName(cfg)},
+		{Name: record.AttrInput, Value: "file"},
+	}
+	for name, value := range s.Labels {
+		base = append(base, record.Attr{Name: name, Value: value})
+	}
+	c.Describe = func(k tail.Container) tail.Description {
+		attrs := append(base[:len(base):len(base)], record.Attr{Name: record.AttrFile, Value: k.Path})
+		s := record.NewStream(attrs, nil, nil)
+		return tail.Description{Streams: [2]*record.Stream{s, s}}
+	}
+	return p.finishInput(s, c, s.Parse)
+}
+
+func (p *process) finishInput(settings any, c tail.Config, parse string) (*input, error) {
+	t, err := tail.New(c)
+	if err != nil {
+		return nil, err
+	}
+	in := &input{settings: settings, tail: t, run: t}
+	if parse != "" && parse != "none" {
+		step, err := stage.NewParse(stage.ParseConfig{Format: parse})
+		if err != nil {
+			return nil, err
+		}
+		in.run = stepFor{Input: t, step: step, now: time.Now}
+	}
+	return in, nil
+}
+
+// nodeName is the name of this node.
+func nodeName(cfg *config.Config) string {
+	if cfg.Node != "" {
+		return cfg.Node
+	}
+	if n := os.Getenv("NODE_NAME"); n != "" {
+		return n
+	}
+	n, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return n
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirlog/weir/ack"
+	"github.com/weirlog/weir/checkpoint"
+	"github.com/weirlog/weir/record"
+	"github.com/weirlog/weir/tail"
+)
+
+const defaultState = "/var/lib/weir"
+
+func ledgerCommand() *cobra.Command {
+	var state, format string
+	var check bool
+	cmd := &cobra.Command{
+		Use:   "ledger",
+		Short: "Show what was written, read, delivered, and what is missing",
+		Long: `Shows, per container, in bytes:    written = read + unread + lost
+and per output, in records:        read = delivered + waiting + dropped + dead
+
+The figures come from the running process, or, if none runs, from what it saved
+last. They go on over restarts.`,
+		Example: `  weir ledger
+  weir ledger -o json | jq .total
+  weir ledger --check || echo "something is missing"`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if format != "table" && format != "json" {
+				return usageError("-o %s: want table or json", format)
+			}
+			var report ledgerReport
+			err := ask(cmd.Context(), state, "/v1/ledger", &report)
+			if errors.Is(err, errNotRunning) {
+				var saved *ledgerReport
+				if saved, err = savedLedger(state); err == nil {
+					report = *saved
+				}
+			}
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				err = json.NewEncoder(cmd.OutOrStdout()).Encode(report)
+			} else {
+				if !report.Live {
+					fmt.Fprintln(cmd.ErrOrStderr(), "no weir is running on this state directory: figures as last saved")
+				}
+				err = printLedger(cmd.OutOrStdout(), &report)
+			}
+			if err != nil || !check {
+				return err
+			}
+			switch {
+			case !report.Total.balanced():
+				return &exitError{exitFailed, errors.New("the ledger does not balance; this is a bug in weir")}
+			case report.Total.Lost > 0:
+				return &exitError{exitDropped, fmt.Errorf("%d bytes were lost", report.Total.Lost)}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&state, "state", defaultState, "state directory of the process")
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "table or json")
+	cmd.Flags().BoolVar(&check, "check", false, "exit with 5 if bytes were lost, with 1 if the ledger does not balance")
+	return cmd
+}
+
+// savedLedger reads the ledger from the positions of a process that is not
+// running.
+func savedLedger(state string) (*ledgerReport, error) {
+	store, err := checkpoint.Read(filepath.Join(state, "positions"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &exitError{exitUnreachable, fmt.Errorf("no weir runs or ran on state directory %s; name another with --state", state)}
+	}
+	if err != nil {
+		return nil, err
+	}
+	inputs := make(map[string]bool)
+	store.Range("", func(key string, _ []byte) bool {
+		for _, kind := range []string{"/account/", "/chain/"} {
+			if id, _, ok := strings.Cut(key, kind); ok {
+				inputs[id] = true
+			}
+		}
+		return true
+	})
+	r := &ledgerReport{Time: time.Now(), Containers: []ledgerRow{}}
+	var book ack.Book
+	none := record.NewStream(nil, nil, nil)
+	for id := range inputs {
+		in, err := tail.New(tail.Config{
+			ID: id, Paths: []string{"/nonexistent"}, Checkpoint: store, Book: &book,
+			Describe: func(tail.Container) tail.Description {
+				return tail.Description{Streams: [2]*record.Stream{none, none}}
+			},
+		})
+		if err != nil {
+			return nil, err
+		}
+		r.Containers = append(r.Containers, ledgerRows(id, in.Stats(), book.Names())...)
+	}
+	r.finish()
+	return r, nil
+}
+
+func printLedger(out io.Writer, r *ledgerReport) error {
+	if len(r.Containers) == 0 {
+		_, err := fmt.Fprintln(out, "nothing has been read yet")
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "WRITTEN\tREAD\tUNREAD\tLOST\tbytes of\t")
+	rows := append(r.Containers[:len(r.Containers):len(r.Containers)], r.Total)
+	for i, row := range rows {
+		name := row.name()
+		if i == len(rows)-1 {
+			name = "TOTAL"
+		}
+		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%s\t\n", row.Written, row.Read, row.Unread, row.Lost, name)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "READ\tDELIVERED\tWAITING\tDROPPED\tDEAD\trecords at\t")
+	for i, row := range rows {
+		name := row.name()
+		if i == len(rows)-1 {
+			name = "TOTAL"
+		}
+		for _, o := range row.Outputs {
+			fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%s → %s\t\n", o.Read, o.Delivered, o.Waiting, o.Dropped, o.Dead, name, o.Output)
+		}
+	}
+	return w.Flush()
+}

@@ -1,0 +1,168 @@
+// Command weir collects the logs of a node and accounts for every line of
+// them. This file is the table of subcommands; each has a file of its own, and
+// process.go joins the parts of a running pipeline.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirlog/weir/config"
+)
+
+// Exit codes. Also in docs/reference/cli.md and `weir help exit-codes`.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitConfig      = 3
+	exitUnreachable = 4
+	exitDropped     = 5
+	exitInterrupted = 130
+)
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func usageError(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is main without the process: it returns the exit code.
+func run(args []string, in io.Reader, out, errOut io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	// A reader that left shows as an error of the write, and is no failure.
+	signal.Ignore(syscall.SIGPIPE)
+	defer signal.Stop(interrupts)
+
+	cmd := newRoot()
+	cmd.SetArgs(args)
+	cmd.SetIn(in)
+	cmd.SetOut(out)
+	cmd.SetErr(errOut)
+	err := cmd.ExecuteContext(ctx)
+	if errors.Is(err, syscall.EPIPE) {
+		return exitOK // | head
+	}
+	var configErrors *config.Errors
+	var coded *exitError
+	switch {
+	case err == nil:
+		select {
+		case <-interrupts:
+			return exitInterrupted
+		default:
+			return exitOK
+		}
+	case errors.As(err, &configErrors):
+		configErrors.Format(errOut, colorFor(errOut))
+		return exitConfig
+	case errors.As(err, &coded):
+		fmt.Fprintf(errOut, "weir: %v\n", err)
+		return coded.code
+	case isUsage(err):
+		fmt.Fprintf(errOut, "weir: %v\nSee 'weir --help'.\n", err)
+		return exitUsage
+	default:
+		fmt.Fprintf(errOut, "weir: %v\n", err)
+		return exitFailed
+	}
+}
+
+// newRoot returns the command tree.
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "weir",
+		Short: "Kubernetes logging that can account for every line",
+		Long: `weir collects the logs of containers and files, knows what became of every
+line, and delivers them to the backends people run.
+
+  weir up               show the logs of this host's containers, now
+  weir up FILE… | -     show files, or what is piped in
+  weir agent -c FILE    collect this node's logs and ship them
+  weir ledger           what was written, read, delivered, and what is missing`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		Version:           version(),
+	}
+	root.SetVersionTemplate("weir {{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
+	root.AddGroup(
+		&cobra.Group{ID: "run", Title: "Run:"},
+		&cobra.Group{ID: "look", Title: "Look:"},
+		&cobra.Group{ID: "config", Title: "Configuration:"},
+		&cobra.Group{ID: "tools", Title: "Tools:"},
+	)
+	root.SetHelpCommandGroupID("tools")
+	root.CompletionOptions.DisableDefaultCmd = true
+	for _, c := range []struct {
+		group string
+		cmd   *cobra.Command
+	}{
+		{"run", upCommand()},
+		{"run", agentCommand()},
+		{"run", runCommand()},
+		{"look", ledgerCommand()},
+		{"look", statusCommand()},
+		{"look", dlqCommand()},
+		{"config", checkCommand()},
+		{"config", configCommand()},
+		{"tools", completionCommand()},
+		{"tools", manCommand()},
+		{"tools", versionCommand()},
+	} {
+		c.cmd.GroupID = c.group
+		root.AddCommand(c.cmd)
+	}
+	root.AddCommand(helpTopics()...)
+	return root
+}
+
+// isUsage tells cobra's own complaints about arguments from failures.
+func isUsage(err error) bool {
+	for _, p := range []string{"unknown command", "unknown flag", "unknown shorthand", "accepts ", "requires ", "invalid argument", "flag needs"} {
+		if strings.HasPrefix(err.Error(), p) {
+			return true
+		}
+	}
+	return false
+}
+
+// colorFor reports whether to colour what is written to w.
+func colorFor(w io.Writer) bool {
+	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return os.Getenv("CLICOLOR_FORCE") != "" && os.Getenv("NO_COLOR") == ""
+	}
+	return os.Getenv("CLICOLOR_FORCE") != "" || isTerminal(w)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

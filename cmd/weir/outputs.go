@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/weirlog/weir/buffer"
+	"github.com/weirlog/weir/config"
+	"github.com/weirlog/weir/deliver"
+	"github.com/weirlog/weir/output"
+	"github.com/weirlog/weir/pipeline"
+	"github.com/weirlog/weir/wire"
+	"github.com/weirlog/weir/wire/elastic"
+	"github.com/weirlog/weir/wire/jsonl"
+)
+
+// destination is a configured output with its queue, deliverer and dead
+// letters.
+type destination struct {
+	settings  config.OutputSettings
+	out       *pipeline.Output
+	queue     *buffer.Memory
+	deliverer *deliver.Deliverer
+	dead      *deliver.DeadLetters
+	capacity  int64
+	timeout   time.Duration
+	maxDelay  time.Duration
+	closers   []io.Closer
+}
+
+// prober is an output that can be asked whether its destination is there.
+type prober interface{ Probe(context.Context) error }
+
+func (d *destination) close(log *slog.Logger) {
+	for _, c := range d.closers {
+		if err := c.Close(); err != nil {
+			log.Error("output did not close cleanly", "output", d.out.Name, "error", err)
+		}
+	}
+}
+
+func (p *process) closeDestinations() {
+	for _, d := range p.destinations {
+		d.close(p.log)
+	}
+	for _, d := range p.retired {
+		d.close(p.log)
+	}
+}
+
+// newDestination makes an output and everything before it.
+func (p *process) newDestination(cfg *config.Config, o config.Output) (*destination, error) {
+	common := o.Settings.Common()
+	log := p.log.With("output", string(o.ID))
+	d := &destination{settings: o.Settings, capacity: int64(common.Buffer.Memory), maxDelay: time.Duration(common.Retry.MaxDelay)}
+
+	endpoints, err := p.endpoints(o, log)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range endpoints {
+		if c, ok := e.Output.(io.Closer); ok {
+			d.closers = append(d.closers, c)
+		}
+	}
+	conf := deliver.Config{
+		Name: string(o.ID), Index: p.book.Index(string(o.ID)),
+		Endpoints: endpoints,
+		Batch:     deliver.Batch{Bytes: int(common.Batch.Bytes), Wait: time.Duration(common.Batch.Wait)},
+		Retry:     deliver.Retry{MinDelay: time.Duration(common.Retry.MinDelay), MaxDelay: time.Duration(common.Retry.MaxDelay)},
+		Grace:     5 * time.Second,
+		Logger:    log,
+	}
+	if common.Batch.Wait == 0 {
+		conf.Batch.Wait = -1 // at once
+	}
+	if common.Retry.For != config.Forever {
+		conf.Retry.For = time.Duration(common.Retry.For)
+	}
+	conf.Concurrency = 1 // local outputs keep the order of lines
+	if r := o.Settings.Endpoints(); r != nil {
+		conf.Concurrency = r.Concurrency.Max
+		conf.Timeout = time.Duration(r.Timeout)
+		conf.Eject = deliver.Eject{Errors: r.Eject.Errors, For: time.Duration(r.Eject.For)}
+		if conf.Balance, err = deliver.ParseBalance(r.Balance); err != nil {
+			return nil, err
+		}
+	}
+	d.timeout = conf.Timeout
+	// What is in hand counts against the budget of records as well; here it is
+	// bounded so that one output cannot take it all.
+	conf.MaxInHand = max(2*conf.Batch.Bytes, int(common.Buffer.Memory))
+
+	d.queue = buffer.NewMemory(int(common.Buffer.Memory))
+	d.queue.OnRoom(p.budget.Wake)
+	conf.Queue = d.queue
+	if _, isStdout := o.Settings.(*config.StdoutOutput); !isStdout {
+		d.dead, err = deliver.OpenDeadLetters(deliver.DLQConfig{
+			Dir: filepath.Join(string(cfg.State), "dlq"), Output: string(o.ID),
+			Max: int64(common.DLQ.Max), WhenFull: deadPolicy(common.DLQ.WhenFull), ID: wire.RecordID, Logger: log,
+		})
+		if err != nil {
+			d.close(p.log)
+			return nil, err
+		}
+		d.closers = append(d.closers, d.dead)
+		conf.DeadLetters = d.dead
+	}
+	if d.deliverer, err = deliver.New(conf); err != nil {
+		d.close(p.log)
+		return nil, err
+	}
+	d.out = &pipeline.Output{Name: string(o.ID), Index: conf.Index, Queue: d.queue, Deliverer: d.deliverer}
+	if common.Buffer.WhenFull == "drop" {
+		d.out.WhenFull = pipeline.Drop
+	}
+	return d, nil
+}
+
+func deadPolicy(name string) deliver.WhenFull {
+	if name == "drop" {
+		return deliver.Drop
+	}
+	return deliver.Wait
+}
+
+// endpoints makes an output value for each address.
+func (p *process) endpoints(o config.Output, log *slog.Logger) ([]deliver.Endpoint, error) {
+	switch s := o.Settings.(type) {
+	case *config.StdoutOutput:
+		out, err := output.NewStdout(output.StdoutConfig{Format: format(s.Format, s.Keys)})
+		if err != nil {
+			return nil, err
+		}
+		go func() { // ends with the process: stdout is closed once at most
+			<-out.Closed()
+			p.closeOnce.Do(func() { close(p.outputClosed) })
+		}()
+		return []deliver.Endpoint{{Name: "stdout", Output: out}}, nil
+	case *config.FileOutput:
+		out, err := output.NewFile(output.FileConfig{
+			Path: string(s.Path), Format: format(s.Format, s.Keys), MaxSize: int64(s.MaxSize), Keep: s.Keep,
+			NoSync: !s.Sync, Logger: log,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return []deliver.Endpoint{{Name: string(s.Path), Output: out}}, nil
+	}
+	remote := o.Settings.Endpoints()
+	var list []deliver.Endpoint
+	for _, u := range remote.List() {
+		out, err := remoteOutput(o.Settings, httpConfig(remote, u, log))
+		if err != nil {
+			for _, e := range list {
+				if c, ok := e.Output.(io.Closer); ok {
+					_ = c.Close() // nothing was sent
+				}
+			}
+			return nil, err
+		}
+		list = append(list, deliver.Endpoint{Name: u.String(), Output: out})
+	}
+	return list, nil
+}
+
+func remoteOutput(settings config.OutputSettings, h output.HTTPConfig) (deliver.Output, error) {
+	switch s := settings.(type) {
+	case *config.ElasticsearchOutput:
+		index, err := wire.ParseTemplate(string(s.Index), wire.SanitizeIndex)
+		if err != nil {
+			return nil, fmt.Errorf("index: %w", err)
+		}
+		h.Compression = s.Compression
+		return output.NewElasticsearch(output.ElasticsearchConfig{HTTPConfig: h, Encoding: elastic.Config{
+			Index: index, DataStream: s.DataStream, Naming: elastic.Naming(s.Naming), Op: elastic.Op(s.Op), IDs: s.IDs,
+		}})
+	case *config.JSONLOutput:
+		h.Compression = s.Compression
+		return output.NewJSONL(output.JSONLConfig{HTTPConfig: h, Encoding: jsonlConfig(s.Keys)})
+	}
+	return nil, fmt.Errorf("output type %T is not built in", settings)
+}
+
+func httpConfig(r *config.Remote, u config.URL, log *slog.Logger) output.HTTPConfig {
+	h := output.HTTPConfig{
+		URL: string(u),
+		TLS: output.TLS{
+			CA: string(r.TLS.CA), Cert: string(r.TLS.Cert), Key: string(r.TLS.Key),
+			ServerName: r.TLS.ServerName, InsecureSkipVerify: r.TLS.InsecureSkipVerify,
+		},
+		Auth: output.Auth{
+			User: r.Auth.User, Password: output.Secret(r.Auth.Password), APIKey: output.Secret(r.Auth.APIKey),
+			Bearer: output.Secret(r.Auth.Bearer), BearerFile: string(r.Auth.BearerFile),
+		},
+		Timeout:              time.Duration(r.Timeout),
+		ProxyFromEnvironment: r.Proxy == "environment",
+		Version:              version(),
+		Logger:               log,
+	}
+	if len(r.Headers) > 0 {
+		h.Headers = make(map[string]output.Secret, len(r.Headers))
+		for k, v := range r.Headers {
+			h.Headers[k] = output.Secret(v)
+		}
+	}
+	return h
+}
+
+func format(name string, keys config.Keys) output.Format {
+	return output.Format{Name: name, JSON: jsonlConfig(keys)}
+}
+
+func jsonlConfig(k config.Keys) jsonl.Config {
+	return jsonl.Config{Keys: jsonl.Keys{Time: k.Time, Message: k.Message}}
+}

@@ -1,0 +1,427 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"reflect"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/weirlog/weir/ack"
+	"github.com/weirlog/weir/checkpoint"
+	"github.com/weirlog/weir/config"
+	"github.com/weirlog/weir/logql"
+	"github.com/weirlog/weir/pipeline"
+	"github.com/weirlog/weir/record"
+	"github.com/weirlog/weir/stage"
+)
+
+// process is a running pipeline with everything around it:
+//
+//	config ─► inputs ─────────► engine ─► destinations (queue, deliver, outputs)
+//	            │ ▲               │
+//	  checkpoint┘ └ kube          └─► probe (healthz, readyz, metrics), admin socket
+//
+// One per process; up, agent and run differ only in the options they give.
+type process struct {
+	opts  config.Options
+	quiet bool      // say little at start: the terminal belongs to the lines
+	once  bool      // end when all files have been read to their end
+	stdin io.Reader // read this instead of files; may be nil
+
+	log   *slog.Logger
+	level slog.LevelVar
+
+	book   ack.Book
+	budget *pipeline.Budget
+	store  *checkpoint.Store
+	engine *pipeline.Engine
+	kube   *kubeWatch
+
+	mu           sync.Mutex
+	cfg          *config.Config
+	inputs       map[config.ID]*input
+	destinations map[config.ID]*destination
+	retired      []*destination
+	reload       reloadState
+	started      time.Time
+
+	closeOnce    sync.Once
+	outputClosed chan struct{} // closed when the reader of stdout has gone
+}
+
+type reloadState struct {
+	ok                bool
+	accepted, refused uint64
+	at                time.Time
+	fingerprint       string
+	lastError         string
+}
+
+// grace is how long a stop waits for outputs; within Kubernetes' default of
+// 30 s for a pod.
+const grace = 20 * time.Second
+
+// run loads the configuration, runs until ctx ends, and stops in order.
+func (p *process) run(ctx context.Context) error {
+	cfg, warnings, err := config.Load(p.opts)
+	if err != nil {
+		return err
+	}
+	p.log = newLogger(cfg.Log, &p.level)
+	for _, w := range warnings.List() {
+		p.log.Warn(w.Message, "at", w.Pos.String())
+	}
+	p.cfg, p.started = cfg, time.Now()
+	p.reload = reloadState{ok: true, at: p.started, fingerprint: config.Fingerprint(cfg.Files())}
+	p.inputs, p.destinations = make(map[config.ID]*input), make(map[config.ID]*destination)
+	p.outputClosed = make(chan struct{})
+
+	if err := os.MkdirAll(string(cfg.State), 0o700); err != nil {
+		return fmt.Errorf("state directory: %w; set 'state' to a directory that may be written", err)
+	}
+	if p.store, err = checkpoint.Open(filepath.Join(string(cfg.State), "positions")); err != nil {
+		return err
+	}
+	defer func() { p.closeStore() }()
+	limit, how := memoryLimit(int64(cfg.Limits.Memory))
+	p.budget = pipeline.NewBudget(limit)
+	p.log.Debug("memory budget for records", "bytes", limit, "from", how)
+
+	if err := p.startKube(ctx); err != nil {
+		return err
+	}
+	graph, err := p.buildGraph(cfg)
+	if err != nil {
+		return err
+	}
+	inputs, err := p.buildInputs(cfg)
+	if err != nil {
+		return err
+	}
+	p.engine, err = pipeline.New(pipeline.Config{
+		Budget: p.budget, Book: &p.book, Inputs: inputs, Graph: graph, Grace: grace, Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	side, err := p.serve(ctx)
+	if err != nil {
+		return err
+	}
+	defer side()
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { p.watchConfig(ctx) })
+	if p.once && p.stdin == nil {
+		wg.Go(func() {
+			p.finished(ctx)
+			cancel()
+		})
+	}
+	wg.Go(func() {
+		select {
+		case <-p.outputClosed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	if !p.quiet {
+		p.log.Info("started", "version", version(), "inputs", ids(cfg.Inputs), "outputs", ids(cfg.Outputs), "state", cfg.State)
+	}
+	err = p.engine.Run(ctx)
+	cancel()
+	wg.Wait()
+	p.stopKube()
+	p.closeDestinations()
+	select {
+	case <-p.outputClosed:
+		return syscall.EPIPE
+	default:
+	}
+	return err
+}
+
+func (p *process) closeStore() {
+	if err := p.store.Close(); err != nil {
+		p.log.Error("positions could not be saved; what was delivered since the last save is read again", "error", err)
+	}
+}
+
+// memoryLimit returns the budget for records: what the configuration says, or
+// a fifth of the container's memory, between 8 and 64 MiB. It also tells the
+// garbage collector the container's limit.
+func memoryLimit(configured int64) (limit int64, how string) {
+	cgroup := cgroupMemory()
+	if cgroup > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(cgroup / 10 * 9)
+	}
+	switch {
+	case configured > 0:
+		return configured, "limits.memory"
+	case cgroup > 0:
+		return min(max(cgroup/5, 8<<20), 64<<20), "the container's memory limit"
+	default:
+		return 64 << 20, "default"
+	}
+}
+
+// cgroupMemory returns the container's memory limit, 0 if there is none.
+// https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
+func cgroupMemory() int64 {
+	for _, f := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
+		if err == nil && n > 0 && n < math.MaxInt64/2 {
+			return n
+		}
+	}
+	return 0
+}
+
+// buildGraph makes everything behind the inputs. Destinations whose settings
+// have not changed are used again.
+func (p *process) buildGraph(cfg *config.Config) (*pipeline.Graph, error) {
+	g := &pipeline.Graph{}
+	for i, s := range cfg.Pipeline {
+		step, err := buildStep(s)
+		if err != nil {
+			return nil, cfg.Problem(fmt.Sprintf("pipeline[%d].%s", i, s.Kind), err.Error())
+		}
+		if step != nil {
+			g.Steps = append(g.Steps, pipeline.Step{Name: fmt.Sprintf("pipeline[%d].%s", i, s.Kind), Stage: step})
+		}
+	}
+	at := make(map[config.ID]int)
+	next := make(map[config.ID]*destination)
+	for _, o := range cfg.Outputs {
+		d := p.destinations[o.ID]
+		if d == nil || !reflect.DeepEqual(d.settings, o.Settings) {
+			var err error
+			if d, err = p.newDestination(cfg, o); err != nil {
+				for id, d := range next {
+					if p.destinations[id] != d {
+						d.close(p.log)
+					}
+				}
+				return nil, cfg.Problem("outputs."+string(o.ID), err.Error())
+			}
+		}
+		next[o.ID] = d
+		at[o.ID] = len(g.Outputs)
+		g.Outputs = append(g.Outputs, d.out)
+	}
+	for i, r := range cfg.Routes {
+		route := pipeline.Route{Continue: r.Continue}
+		if r.When != "" {
+			c, err := logql.ParseCondition(string(r.When))
+			if err != nil {
+				return nil, cfg.Problem(fmt.Sprintf("routes[%d].when", i), err.Error())
+			}
+			route.Match = c.Match
+		}
+		for _, id := range r.To {
+			route.To = append(route.To, at[id])
+		}
+		g.Routes = append(g.Routes, route)
+	}
+	for id, d := range p.destinations {
+		if next[id] != d {
+			p.retired = append(p.retired, d)
+		}
+	}
+	p.destinations = next
+	return g, nil
+}
+
+// buildStep returns nil for a step that does nothing.
+func buildStep(s config.Step) (pipeline.Stage, error) {
+	switch s.Kind {
+	case "parse":
+		if s.Parse == "none" {
+			return nil, nil
+		}
+		return stage.NewParse(stage.ParseConfig{Format: s.Parse})
+	case "drop", "keep":
+		text := s.Drop
+		if s.Kind == "keep" {
+			text = s.Keep
+		}
+		c, err := logql.ParseCondition(string(text))
+		if err != nil {
+			return nil, err
+		}
+		return stage.NewFilter(s.Kind == "keep", c.Match), nil
+	case "set":
+		return stage.NewSet(s.Set)
+	case "remove":
+		return stage.NewRemove(s.Remove)
+	}
+	return nil, fmt.Errorf("step %q is not built in", s.Kind)
+}
+
+// stepFor puts a step before the pipeline for the records of one input.
+type stepFor struct {
+	pipeline.Input
+	step pipeline.Stage
+	now  func() time.Time
+}
+
+func (s stepFor) Run(ctx context.Context, sink record.Sink) error {
+	return s.Input.Run(ctx, stepSink{sink, s})
+}
+
+// Finish passes on to the input.
+func (s stepFor) Finish(ctx context.Context) error {
+	if f, ok := s.Input.(pipeline.Finisher); ok {
+		return f.Finish(ctx)
+	}
+	return nil
+}
+
+type stepSink struct {
+	record.Sink
+	s stepFor
+}
+
+func (s stepSink) Put(ctx context.Context, b *record.Batch) error {
+	if err := s.s.step.Process(b, s.s.now()); err != nil {
+		return err
+	}
+	return s.Sink.Put(ctx, b)
+}
+
+// watchConfig reloads on SIGHUP and when a configuration file has changed, and
+// collects outputs that have drained.
+func (p *process) watchConfig(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			p.reloadConfig(ctx, "SIGHUP")
+		case <-tick.C:
+			p.reap()
+			p.mu.Lock()
+			files, last := p.cfg.Files(), p.reload.fingerprint
+			p.mu.Unlock()
+			if f := config.Fingerprint(files); f != last {
+				p.reloadConfig(ctx, "file changed")
+			}
+		}
+	}
+}
+
+// reloadConfig takes the configuration as it is now, or refuses it whole and
+// goes on with the old one.
+func (p *process) reloadConfig(ctx context.Context, why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reload.fingerprint = config.Fingerprint(p.cfg.Files())
+	cfg, warnings, err := config.Load(p.opts)
+	if err == nil {
+		err = p.apply(ctx, cfg)
+	}
+	if err != nil {
+		p.reload.ok, p.reload.lastError = false, err.Error()
+		p.reload.refused++
+		p.log.Error("the changed configuration is refused; the old one goes on", "why", why, "error", err)
+		return
+	}
+	for _, w := range warnings.List() {
+		p.log.Warn(w.Message, "at", w.Pos.String())
+	}
+	p.cfg = cfg
+	p.reload.ok, p.reload.at, p.reload.lastError = true, time.Now(), ""
+	p.reload.accepted++
+	p.reload.fingerprint = config.Fingerprint(cfg.Files())
+	p.log.Info("configuration reloaded", "why", why, "inputs", ids(cfg.Inputs), "outputs", ids(cfg.Outputs))
+}
+
+// apply puts a checked configuration in force. Nothing changes if it fails.
+func (p *process) apply(ctx context.Context, cfg *config.Config) error {
+	if needsRestart(p.cfg, cfg) {
+		return errors.New("state, node, cluster, listen and limits cannot change while running; restart the process")
+	}
+	oldDest, oldRetired := p.destinations, len(p.retired)
+	graph, err := p.buildGraph(cfg)
+	if err != nil {
+		return err
+	}
+	if err := p.changeInputs(ctx, cfg); err != nil {
+		p.destinations, p.retired = oldDest, p.retired[:oldRetired]
+		return err
+	}
+	return p.engine.Swap(graph)
+}
+
+func needsRestart(a, b *config.Config) bool {
+	return a.State != b.State || a.Node != b.Node || a.Cluster != b.Cluster || a.Listen != b.Listen || a.Limits != b.Limits
+}
+
+// reap closes outputs that were removed by a reload and have drained.
+func (p *process) reap() {
+	busy := p.engine.Reap()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left := p.retired[:0]
+	for _, d := range p.retired {
+		waits := false
+		for _, o := range busy {
+			waits = waits || o == d.out
+		}
+		if waits {
+			left = append(left, d)
+			continue
+		}
+		d.close(p.log)
+		p.log.Info("removed output has drained", "output", d.out.Name)
+	}
+	p.retired = left
+}
+
+func ids[T interface{ config.Input | config.Output }](list []T) string {
+	var out []string
+	for _, x := range list {
+		switch x := any(x).(type) {
+		case config.Input:
+			out = append(out, string(x.ID))
+		case config.Output:
+			out = append(out, string(x.ID))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// newLogger makes weir's own log, on stderr.
+func newLogger(c config.LogConfig, level *slog.LevelVar) *slog.Logger {
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level.Set(slog.LevelInfo)
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func statusCommand() *cobra.Command {
+	var state, format string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what the running process is doing now",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if format != "text" && format != "json" {
+				return usageError("-o %s: want text or json", format)
+			}
+			var r statusReport
+			if err := ask(cmd.Context(), state, "/v1/status", &r); err != nil {
+				if errors.Is(err, errNotRunning) {
+					return &exitError{exitUnreachable, fmt.Errorf("%w; name its state directory with --state", err)}
+				}
+				return err
+			}
+			if format == "json" {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
+			}
+			printStatus(cmd.OutOrStdout(), &r)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&state, "state", defaultState, "state directory of the process")
+	cmd.Flags().StringVarP(&format, "output", "o", "text", "text or json")
+	return cmd
+}
+
+func printStatus(w io.Writer, r *statusReport) {
+	health := "healthy"
+	if !r.Healthy {
+		health = "NOT healthy: " + strings.Join(r.Problems, "; ")
+	}
+	fmt.Fprintf(w, "weir %s on %s, up %s, %s\n", r.Version, r.Node, age(r.Time, r.Started), health)
+	fmt.Fprintf(w, "memory for records  %s of %s\n", size(r.BudgetUsed), size(r.BudgetLimit))
+	c := "loaded " + age(r.Time, r.Config.LoadedAt) + " ago"
+	if !r.Config.LastOK {
+		c += "; the last change was REFUSED: " + r.Config.LastError
+	}
+	fmt.Fprintf(w, "configuration       %s\n", c)
+	if k := r.Kube; k != nil {
+		state := "synced"
+		if !k.Synced {
+			state = "not reachable; names from paths and the cache"
+		}
+		fmt.Fprintf(w, "kubernetes API      %s, %d pods on this node\n", state, k.Pods)
+	}
+	for _, in := range r.Inputs {
+		fmt.Fprintf(w, "\ninput %s\n", in.ID)
+		fmt.Fprintf(w, "  files    %s; %d open\n", counts(in.Files), in.OpenHandles)
+		fmt.Fprintf(w, "  bytes    %d written = %d read + %d unread + %d lost\n", in.Written, in.Read, in.Unread, in.Lost)
+		fmt.Fprintf(w, "  lag      %.1f s unread, %.1f s unacknowledged", in.LagSeconds, in.OldestUnacked)
+		if in.WaitsForRoom {
+			fmt.Fprint(w, "; WAITS: an output is full or the memory is spent")
+		}
+		fmt.Fprintln(w)
+		if in.HeldBytes > 0 {
+			fmt.Fprintf(w, "  held     %s of deleted files\n", size(in.HeldBytes))
+		}
+		if len(in.Gaps) > 0 {
+			fmt.Fprintf(w, "  gaps     %s\n", counts(in.Gaps))
+		}
+		if len(in.Errors) > 0 {
+			fmt.Fprintf(w, "  errors   %s\n", counts(in.Errors))
+		}
+	}
+	for _, o := range r.Outputs {
+		printOutput(w, "output", &o, r.Time)
+	}
+	for _, o := range r.Retired {
+		printOutput(w, "removed output, draining:", &o, r.Time)
+	}
+}
+
+func printOutput(w io.Writer, what string, o *outputStatus, now time.Time) {
+	fmt.Fprintf(w, "\n%s %s\n", what, o.ID)
+	fmt.Fprintf(w, "  waiting  %d records, %s of %s", o.Waiting, size(int64(o.WaitingBytes)), size(o.Capacity))
+	if !o.OldestSince.IsZero() {
+		fmt.Fprintf(w, ", oldest for %s", age(now, o.OldestSince))
+	}
+	fmt.Fprintf(w, "\n  records  %s since start\n", counts(o.Records))
+	fmt.Fprintf(w, "  requests %s; %s sent; %d of %d in flight; %d records sent again\n", counts(o.Requests), size(int64(o.BytesSent)), o.InFlight, o.Limit, o.Retried)
+	for _, e := range o.Endpoints {
+		state := "up"
+		if !e.Healthy {
+			state = "LEFT OUT"
+		}
+		fmt.Fprintf(w, "  %-8s %s, %d requests, %d failed\n", state, e.Name, e.Requests, e.Failures)
+	}
+	if o.LastError != "" {
+		fmt.Fprintf(w, "  error    %s ago: %s\n", age(now, o.LastErrorAt), o.LastError)
+	}
+	if o.DeadLetters > 0 {
+		fmt.Fprintf(w, "  dead     %s of dead letters; see 'weir dlq list'\n", size(o.DeadLetters))
+	}
+}
+
+func age(now, t time.Time) string {
+	d := now.Sub(t)
+	if d < 10*time.Second {
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+func counts[N int | uint64](m map[string]N) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, fmt.Sprintf("%d %s", m[k], k))
+	}
+	if len(parts) == 0 {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// size prints bytes for people.
+func size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	div, exp := int64(unit), 0
+	for m := n / unit; m >= unit && exp < 4; m /= unit {
+		div *= unit
+		exp++
+	}
+	return fmt.Sprintf("%.1f %ciB", float64(n)/float64(div), "KMGTP"[exp])
+}
