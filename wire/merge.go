@@ -83,10 +83,7 @@ type Merger struct {
 	b    *record.Batch
 	keys []fieldKey // by key index of the batch
 	enc  []byte     // the keys' encoded names
-	// last[k] is base plus the position of the last field with key k in the
-	// record at hand; smaller values are left from earlier records.
-	last []uint64
-	base uint64
+	last Last
 
 	scan  json.Scanner
 	name  []byte
@@ -220,15 +217,11 @@ func (m *Merger) mayClash(known uint64, body []byte, fields []record.Field) bool
 // load gets ready what is known of the fields' keys and finds the last field
 // of each name.
 func (m *Merger) load(fields []record.Field, own *Own) {
-	m.base += uint64(len(fields)) + 1
-	for j, f := range fields {
+	m.last.Load(fields)
+	for _, f := range fields {
 		for int(f.Key) >= len(m.keys) {
 			m.keys = append(m.keys, fieldKey{})
 		}
-		for int(f.Key) >= len(m.last) {
-			m.last = append(m.last, 0)
-		}
-		m.last[f.Key] = m.base + uint64(j)
 		k := &m.keys[f.Key]
 		if k.enc.Len == 0 {
 			name := m.b.KeyName(f.Key)
@@ -248,13 +241,6 @@ func (m *Merger) load(fields []record.Field, own *Own) {
 			k.own, k.taken = own, own.has(bytesOf(m.b.KeyName(f.Key)), k.bit)
 		}
 	}
-	// The next record's numbers must be above all of this one's.
-	m.base += uint64(len(fields))
-}
-
-// at returns the number that last holds for the field at position j.
-func (m *Merger) at(fields []record.Field, j int) uint64 {
-	return m.base - uint64(len(fields)) + uint64(j)
 }
 
 // field returns the position of the record's field with that name, -1 if there
@@ -265,10 +251,10 @@ func (m *Merger) field(fields []record.Field, name []byte) int {
 	}
 	// The string does not outlive the call.
 	key, ok := m.b.FindKey(unsafe.String(unsafe.SliceData(name), len(name)))
-	if !ok || int(key) >= len(m.last) || m.last[key] < m.at(fields, 0) {
+	if !ok {
 		return -1
 	}
-	return int(m.last[key] - m.at(fields, 0))
+	return m.last.Find(key)
 }
 
 // members appends the body's members, renamed where they must be. A field that
@@ -288,7 +274,7 @@ func (m *Merger) members(dst, body []byte, own *Own, fields []record.Field) ([]b
 		rename := own.has(name, mem.Bit)
 		if j := m.field(fields, name); j >= 0 && !rename {
 			if mem.Bit != json.NoBit && own.optional>>mem.Bit&1 != 0 || m.same(body, mem, fields[j]) {
-				m.last[fields[j].Key] = 0
+				m.last.Drop(fields[j].Key)
 			} else {
 				rename = true
 			}
@@ -369,9 +355,8 @@ func (m *Merger) depth(body []byte, prefix string, name []byte, own *Own, fields
 
 // fields appends the record's fields.
 func (m *Merger) fields(dst, body []byte, own *Own, fields []record.Field) (out []byte, present uint64) {
-	first := m.at(fields, 0)
 	for j, f := range fields {
-		if m.last[f.Key] != first+uint64(j) {
+		if !m.last.Is(f.Key, j) {
 			continue // a later one, or the body's, stands
 		}
 		k := &m.keys[f.Key]

@@ -70,6 +70,7 @@ type Encoder struct {
 	batch *record.Batch // whose field names these are:
 	names []string
 	used  map[string]bool
+	last  wire.Last
 }
 
 // labels is a label set as Loki writes it, with the tag and the length that
@@ -250,13 +251,13 @@ func (e *Encoder) add(b *record.Batch, i int) {
 	from := len(e.scratch)
 	n := s.n
 	if r.Severity != record.Unknown {
-		e.scratch = appendPair(e.scratch, "detected_level", levelBytes[r.Severity%25])
+		e.scratch = append(e.scratch, levelPairs[r.Severity%25]...)
 		n++
 	}
 	if e.cfg.IDs {
 		if id := wire.RecordID(b, i); !id.IsZero() {
-			var hex [32]byte
-			e.scratch = appendPair(e.scratch, "weir_id", wire.AppendID(hex[:0], id))
+			e.scratch = append(e.scratch, idPair...)
+			e.scratch = wire.AppendID(e.scratch, id)
 			n++
 		}
 	}
@@ -266,7 +267,14 @@ func (e *Encoder) add(b *record.Batch, i int) {
 			n++
 		})
 	}
-	for _, f := range b.Fields(i) {
+	fields := b.Fields(i)
+	if len(fields) > 1 {
+		e.last.Load(fields)
+	}
+	for j, f := range fields {
+		if len(fields) > 1 && !e.last.Is(f.Key, j) {
+			continue
+		}
 		v := b.Bytes(f.Val)
 		name := e.name(f.Key)
 		if slices.Contains(s.own, name) {
@@ -298,12 +306,18 @@ func (e *Encoder) add(b *record.Batch, i int) {
 	e.groups.Add(s.group, b, i, sizeBytes(en.size), en)
 }
 
-// levelBytes holds the names of the severities.
-var levelBytes = func() (t [25][]byte) {
+// levelPairs holds the metadata of each severity.
+var levelPairs = func() (t [25][]byte) {
 	for s := range t {
-		t[s] = []byte(record.Severity(s).Level())
+		t[s] = appendPair(nil, "detected_level", []byte(record.Severity(s).Level()))
 	}
 	return t
+}()
+
+// idPair is the metadata of an id up to its 32 digits.
+var idPair = func() []byte {
+	p := appendPair(nil, "weir_id", make([]byte, 32))
+	return p[:len(p)-32]
 }()
 
 // name returns a field's name as Loki accepts it, with field_ before it if it

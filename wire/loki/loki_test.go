@@ -190,7 +190,7 @@ func TestAppend(t *testing.T) {
 	b := record.NewBatch(nil)
 	add(b, cart1, "one", record.Record{Time: testTime, Severity: record.Warn})
 	add(b, err1, "two\xff", record.Record{Time: -1})
-	add(b, cart2, "three", record.Record{Time: testTime - 5, Flags: record.Partial}, "user.id", "7", "user_id", "8", "pod", "evil", "9", "x\xff", "weir_id", "evil", "detected_level", "evil", "team", "t")
+	add(b, cart2, "three", record.Record{Time: testTime - 5, Flags: record.Partial}, "user.id", "earlier", "user.id", "7", "user_id", "8", "pod", "evil", "9", "x\xff", "weir_id", "evil", "detected_level", "evil", "team", "t")
 	b2 := record.NewBatch(nil)
 	add(b2, cart1, "four", record.Record{Time: testTime - 5})
 	add(b2, err1, "", record.Record{Time: 1e9}, "team", "evil")

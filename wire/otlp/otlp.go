@@ -51,6 +51,7 @@ type Encoder struct {
 	groups    wire.Groups[resource, entry]
 	scope     []byte // the field with the scope
 	scratch   []byte
+	last      wire.Last
 }
 
 // resource is the field with a Resource as it stands in ResourceLogs.
@@ -259,12 +260,13 @@ func (e *Encoder) add(b *record.Batch, i int) {
 	en := entry{stream: s, text: wire.IsText(b, i)}
 	from := len(e.scratch)
 	p := e.scratch
-	var hexID [32]byte
 	if id := wire.RecordID(b, i); !id.IsZero() {
-		p = appendPair(p, recordAttributes, "log.record.uid", anyString, wire.AppendID(hexID[:0], id))
+		p = append(p, uidPair...)
+		p = wire.AppendID(p, id)
 	}
 	if gen := b.Streams()[r.Stream].Generation; !gen.IsZero() {
-		p = appendPair(p, recordAttributes, "weir.source", anyString, wire.AppendID(hexID[:0], gen))
+		p = append(p, sourcePair...)
+		p = wire.AppendID(p, gen)
 		p = appendPairVarint(p, recordAttributes, "weir.start", anyInt, uint64(r.Start))
 		p = appendPairVarint(p, recordAttributes, "weir.end", anyInt, uint64(r.End))
 	}
@@ -273,7 +275,14 @@ func (e *Encoder) add(b *record.Batch, i int) {
 			p = appendPairVarint(p, recordAttributes, "weir."+name, anyBool, 1)
 		})
 	}
-	for _, f := range b.Fields(i) {
+	fields := b.Fields(i)
+	if len(fields) > 1 {
+		e.last.Load(fields)
+	}
+	for j, f := range fields {
+		if len(fields) > 1 && !e.last.Is(f.Key, j) {
+			continue
+		}
 		name, v := b.KeyName(f.Key), b.Bytes(f.Val)
 		switch {
 		case name == "trace_id" && len(v) == 32:
@@ -295,11 +304,31 @@ func (e *Encoder) add(b *record.Batch, i int) {
 	}
 	e.scratch = p
 	en.attrs = record.Span{Off: uint32(from), Len: uint32(len(p) - from)}
-	en.size = 9 + 9 + sizeBytes(bodySize(r)) + len(s.attrs) + int(en.attrs.Len)
+	en.size = timesSize(r) + sizeBytes(bodySize(r)) + len(s.attrs) + int(en.attrs.Len)
 	if r.Severity != record.Unknown {
 		en.size += 1 + protowire.SizeVarint(uint64(r.Severity)) + sizeBytes(len(r.Severity.Level()))
 	}
 	e.groups.Add(s.group, b, i, sizeBytes(en.size), en)
+}
+
+// uidPair and sourcePair are the attributes of ids up to their 32 digits.
+var uidPair, sourcePair = idPair("log.record.uid"), idPair("weir.source")
+
+func idPair(name string) []byte {
+	p := appendPair(nil, recordAttributes, name, anyString, make([]byte, 32))
+	return p[:len(p)-32]
+}
+
+// timesSize is the size of the two times. Zero stands for none, and so do
+// times before 1970, which the protocol cannot express.
+func timesSize(r *record.Record) (n int) {
+	if r.Time > 0 {
+		n += 9
+	}
+	if r.Observed > 0 {
+		n += 9
+	}
+	return n
 }
 
 func bodySize(r *record.Record) int { return sizeBytes(int(r.Body.Len)) }
@@ -375,10 +404,14 @@ func (e *Encoder) appendRecord(dst []byte, b *record.Batch, i int, en *entry) []
 	r := b.Record(i)
 	dst = protowire.AppendTag(dst, scopeRecords, protowire.BytesType)
 	dst = protowire.AppendVarint(dst, uint64(en.size))
-	dst = protowire.AppendTag(dst, recordTime, protowire.Fixed64Type)
-	dst = protowire.AppendFixed64(dst, uint64(max(r.Time, 0)))
-	dst = protowire.AppendTag(dst, recordObserved, protowire.Fixed64Type)
-	dst = protowire.AppendFixed64(dst, uint64(max(r.Observed, 0)))
+	if r.Time > 0 {
+		dst = protowire.AppendTag(dst, recordTime, protowire.Fixed64Type)
+		dst = protowire.AppendFixed64(dst, uint64(r.Time))
+	}
+	if r.Observed > 0 {
+		dst = protowire.AppendTag(dst, recordObserved, protowire.Fixed64Type)
+		dst = protowire.AppendFixed64(dst, uint64(r.Observed))
+	}
 	if r.Severity != record.Unknown {
 		dst = protowire.AppendTag(dst, recordSeverity, protowire.VarintType)
 		dst = protowire.AppendVarint(dst, uint64(r.Severity))
