@@ -12,6 +12,7 @@
 package line
 
 import (
+	"encoding/binary"
 	"unicode/utf8"
 
 	"github.com/weirlog/weir/record"
@@ -157,6 +158,12 @@ func appendPlain(dst, p []byte) []byte {
 func plain(p []byte) int {
 	i := 0
 	for i < len(p) {
+		for i+8 <= len(p) && printable(binary.LittleEndian.Uint64(p[i:])) {
+			i += 8
+		}
+		if i == len(p) {
+			break
+		}
 		c := p[i]
 		if c < utf8.RuneSelf {
 			if c < ' ' && c != '\t' || c == 0x7f {
@@ -172,6 +179,14 @@ func plain(p []byte) int {
 		i += n
 	}
 	return i
+}
+
+// printable reports whether eight bytes are ASCII without control bytes. It may
+// say no where it should not: a subtraction borrows from the next byte.
+func printable(w uint64) bool {
+	const low, high = 0x0101010101010101, 0x8080808080808080
+	del := w ^ 0x7f*low
+	return (w|(w-' '*low)|(del-low)&^del)&high == 0
 }
 
 // unsafeRune reports whether a character must not reach a terminal: C1
