@@ -40,6 +40,7 @@ type Engine struct {
 	graph atomic.Pointer[Graph]
 
 	stepErrors atomic.Uint64
+	grace      atomic.Int64
 	putMu      sync.Mutex // steps and conditions keep scratch of their own
 
 	mu      sync.Mutex
@@ -85,6 +86,7 @@ func New(cfg Config) (*Engine, error) {
 		ended:   make(chan error, 16),
 	}
 	e.graph.Store(cfg.Graph)
+	e.grace.Store(int64(cfg.Grace))
 	return e, nil
 }
 
@@ -118,7 +120,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, in := range inputs {
 		<-in.done
 	}
-	left := e.drain(e.cfg.Grace)
+	left := e.drain(time.Duration(e.grace.Load()))
 	stopOutputs()
 	e.wg.Wait()
 	for _, in := range inputs {
@@ -302,6 +304,9 @@ func (e *Engine) Reap() []*Output {
 	return busy
 }
 
+// SetGrace changes how long a stop waits for the queues to drain.
+func (e *Engine) SetGrace(d time.Duration) { e.grace.Store(int64(d)) }
+
 // Graph returns the present graph.
 func (e *Engine) Graph() *Graph { return e.graph.Load() }
 
@@ -385,7 +390,7 @@ func (e *Engine) StopInput(ctx context.Context, id string) error {
 	}
 	run.cancel()
 	<-run.done
-	e.drain(e.cfg.Grace)
+	e.drain(time.Duration(e.grace.Load()))
 	e.mu.Lock()
 	delete(e.inputs, id)
 	e.mu.Unlock()

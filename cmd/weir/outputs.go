@@ -73,7 +73,7 @@ func (p *process) newDestination(cfg *config.Config, o config.Output) (*destinat
 		Batch:     deliver.Batch{Bytes: int(common.Batch.Bytes), Wait: time.Duration(common.Batch.Wait)},
 		Retry:     deliver.Retry{MinDelay: time.Duration(common.Retry.MinDelay), MaxDelay: time.Duration(common.Retry.MaxDelay)},
 		Grace:     5 * time.Second,
-		Logger:    log,
+		Logger:    p.log, // it names the output itself
 	}
 	if common.Batch.Wait == 0 {
 		conf.Batch.Wait = -1 // at once
@@ -98,7 +98,11 @@ func (p *process) newDestination(cfg *config.Config, o config.Output) (*destinat
 	d.queue = buffer.NewMemory(int(common.Buffer.Memory))
 	d.queue.OnRoom(p.budget.Wake)
 	conf.Queue = d.queue
-	if _, isStdout := o.Settings.(*config.StdoutOutput); !isStdout {
+	if _, isStdout := o.Settings.(*config.StdoutOutput); isStdout {
+		if p.quiet {
+			conf.Logger = slog.New(slog.DiscardHandler) // a reader that leaves is no news
+		}
+	} else {
 		d.dead, err = deliver.OpenDeadLetters(deliver.DLQConfig{
 			Dir: filepath.Join(string(cfg.State), "dlq"), Output: string(o.ID),
 			Max: int64(common.DLQ.Max), WhenFull: deadPolicy(common.DLQ.WhenFull), ID: wire.RecordID, Logger: log,

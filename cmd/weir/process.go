@@ -135,6 +135,7 @@ func (p *process) run(ctx context.Context) error {
 	wg.Go(func() {
 		select {
 		case <-p.outputClosed:
+			p.engine.SetGrace(0) // what is left has no reader
 			cancel()
 		case <-ctx.Done():
 		}
