@@ -94,7 +94,7 @@ func (s *Parse) klog(b *record.Batch, i int, body []byte, now time.Time) bool {
 		}
 	}
 	if key, ok := b.Key(callerKey); ok {
-		b.AddField(i, record.Field{Key: key, Kind: record.String, Val: record.Span{Off: r.Body.Off + h.caller.Off, Len: h.caller.Len}})
+		setField(b, i, record.Field{Key: key, Kind: record.String, Val: record.Span{Off: r.Body.Off + h.caller.Off, Len: h.caller.Len}})
 	}
 	// Structured messages end in pairs: "Message" key="value".
 	s.traceIDs(b, i, h.end)

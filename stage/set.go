@@ -16,6 +16,7 @@ import (
 // the record's severity if the value is the name of one.
 type Set struct {
 	fields []setting
+	attrs  attrs
 	cut    cutter
 	val    []byte
 	spare  []byte
@@ -30,8 +31,11 @@ type setting struct {
 }
 
 // NewSet returns the step. fields maps names to values, which are templates:
-// '{{.namespace | trimPrefix "team-"}}-logs'. The error names every field that
-// is wrong.
+// '{{.namespace | trimPrefix "team-"}}-logs'. In the braces stands any name
+// that a condition may use, then functions: trimPrefix "x", trimSuffix "x",
+// replace "old" "new", default "x", lower, upper. The error names every field
+// that is wrong. Fields are set in the order of their names, and see those set
+// before.
 func NewSet(fields map[string]string) (*Set, error) {
 	s := new(Set)
 	var errs []error
@@ -78,6 +82,7 @@ func (s *Set) Process(b *record.Batch, _ time.Time) error {
 		if b.Record(i).Flags&skip != 0 {
 			continue
 		}
+		s.attrs.begin()
 		s.cut.begin()
 		for j := range s.fields {
 			if s.one(b, i, &s.fields[j]) {
@@ -91,7 +96,7 @@ func (s *Set) Process(b *record.Batch, _ time.Time) error {
 
 // one sets one field and reports whether it had a value.
 func (s *Set) one(b *record.Batch, i int, f *setting) bool {
-	s.val, s.spare = f.value.append(s.val[:0], s.spare, b, i)
+	s.val, s.spare = f.value.append(s.val[:0], s.spare, &s.attrs, b, i)
 	if len(s.val) == 0 {
 		return false
 	}

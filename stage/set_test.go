@@ -63,8 +63,29 @@ func TestTemplates(t *testing.T) {
 		b := batchOf("x")
 		b.Record(0).Severity = record.Warn
 		b.SetField(0, "own", record.String, b.AppendString("äö field"))
-		if got, _ := tm.append([]byte("<"), nil, b, 0); string(got) != "<"+want {
+		if got, _ := tm.append([]byte("<"), nil, new(attrs), b, 0); string(got) != "<"+want {
 			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// Templates and conditions find the same values.
+func TestTemplateNames(t *testing.T) {
+	b := batchOf(`{"user":"a\"b","n":1.50,"nil":null,"o":{"k":[1]},"trace.id":"4bf9","namespace":"body","own":"body","severity":"warn","u\u0031":"esc"}`, "text")
+	process(t, newParse(t, ""), b)
+	for i := range 2 {
+		b.SetField(i, "own", record.String, b.AppendString("field"))
+		b.SetField(i, "span.id", record.String, b.AppendString("00f0"))
+		b.SetField(i, "null", record.Null, record.Span{})
+	}
+	s := newSet(t, map[string]string{"out": "{{.namespace}},{{.level}},{{.detected_level}},{{.own}},{{.span_id}},{{.null}},{{.user}},{{.n}},{{.nil}},{{.o}},{{.trace_id}},{{.trace.id}},{{.severity}},{{.u1}},{{.host}}"})
+	process(t, s, b)
+	for i, want := range []string{
+		`team-Shop,warn,warn,field,00f0,,a"b,1.50,,{"k":[1]},4bf9,4bf9,warn,esc,`,
+		`team-Shop,unknown,unknown,field,00f0,,,,,,,,,,`,
+	} {
+		if got := fieldsOf(b, i)["out"]; got != want {
+			t.Errorf("record %d: %s, want %s", i, got, want)
 		}
 	}
 }
@@ -114,9 +135,9 @@ func FuzzTemplate(f *testing.F) {
 		if err != nil {
 			return
 		}
-		tm.append(nil, nil, batchOf("x"), 0)
+		tm.append(nil, nil, new(attrs), batchOf("x"), 0)
 		if !strings.Contains(text, "{{") {
-			if got, _ := tm.append(nil, nil, batchOf("x"), 0); string(got) != text {
+			if got, _ := tm.append(nil, nil, new(attrs), batchOf("x"), 0); string(got) != text {
 				t.Fatalf("literal %q became %q", text, got)
 			}
 		}

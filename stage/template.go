@@ -191,14 +191,14 @@ func parseAction(text string, pos int) (p part, end int, err error) {
 
 // append appends the template's value for record i to dst. spare is scratch
 // memory, returned for the next call.
-func (t *template) append(dst, spare []byte, b *record.Batch, i int) (out, keep []byte) {
+func (t *template) append(dst, spare []byte, a *attrs, b *record.Batch, i int) (out, keep []byte) {
 	for _, p := range t.parts {
 		if p.name == "" {
 			dst = append(dst, p.literal...)
 			continue
 		}
 		start := len(dst)
-		dst = appendAttr(dst, b, i, p.name)
+		dst = a.append(dst, b, i, p.name)
 		for _, c := range p.calls {
 			spare = append(spare[:0], dst[start:]...)
 			dst = c.do(dst[:start], spare, c.args)
