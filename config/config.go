@@ -14,10 +14,15 @@ type Config struct {
 	Limits    Limits    `yaml:"limits" doc:"What the process may use."`
 	Log       LogConfig `yaml:"log" doc:"weir's own log, on stderr."`
 
-	nodes   map[string]given // by path
-	files   []string         // everything that was read
-	sources sources
-	secrets []string // never shown
+	from *provenance
+}
+
+// provenance is where a configuration came from. It is kept behind a pointer,
+// where fmt does not look: it holds secrets.
+type provenance struct {
+	*hidden
+	nodes map[string]given // by path
+	files []string         // everything that was read
 }
 
 // Route sends the records that meet a condition to some outputs.
@@ -89,7 +94,7 @@ type KubernetesInput struct {
 	Root           Path              `yaml:"root" default:"/var/log/pods" doc:"Directory of the container logs."`
 	Format         string            `yaml:"format" enum:"auto,cri,docker" default:"auto" doc:"Form of the files; auto looks at each line."`
 	Metadata       string            `yaml:"metadata" enum:"auto,api,path" default:"auto" doc:"Where labels and owners come from. api: from the API server, and it must answer. path: only the names in the file's path. auto: from the API server if it can be reached."`
-	MetadataWait   Duration          `yaml:"metadata_wait" default:"5s" max:"1h" doc:"How long a new container's records wait for its labels."`
+	MetadataWait   Duration          `yaml:"metadata_wait" default:"5s" min:"1ms" max:"1h" doc:"How long a new container's records wait for its labels."`
 	Kubeconfig     Path              `yaml:"kubeconfig" doc:"File with the access to the API server; the pod's service account if empty."`
 	PodLabels      []string          `yaml:"pod_labels" default:"[*]" doc:"Pod labels that records carry; * stands for any run of characters."`
 	PodAnnotations []string          `yaml:"pod_annotations" doc:"Pod annotations that records carry."`
@@ -132,4 +137,4 @@ func (c *Config) Output(id ID) *Output {
 // Files returns everything that was read to make the configuration: files and
 // directories as given, and what ${file:…} named. Give it to Fingerprint to
 // learn whether a reload is due.
-func (c *Config) Files() []string { return c.files }
+func (c *Config) Files() []string { return c.from.files }

@@ -130,7 +130,7 @@ func (d *decoder) hide(n *node) {
 			continue
 		}
 		for line := range strings.SplitSeq(text, "\n") {
-			if line = strings.TrimSpace(line); len(line) >= 3 {
+			if line = strings.TrimSpace(line); len(line) >= 4 {
 				d.secrets = append(d.secrets, line)
 			}
 		}
@@ -276,6 +276,9 @@ func (d *decoder) dict(n *node, v reflect.Value, f *field, path string) {
 			continue
 		}
 		d.note(p, e)
+		if e.val.null && e.val.kind == scalarNode {
+			continue
+		}
 		item := reflect.New(v.Type().Elem()).Elem()
 		d.value(e.val, item, nil, p)
 		v.SetMapIndex(reflect.ValueOf(e.key), item)

@@ -44,10 +44,16 @@ type Problem struct {
 // sources are the lines of files, by name.
 type sources map[string][]string
 
-type problems struct {
-	list    []Problem
+// hidden is what messages are made with. It is kept behind a pointer, where
+// fmt does not look: it holds secrets.
+type hidden struct {
 	src     sources
-	secrets []string // never shown
+	secrets []string
+}
+
+type problems struct {
+	list []Problem
+	*hidden
 }
 
 // Errors is everything that is wrong with a configuration, warnings included,
@@ -100,7 +106,6 @@ func (p *problems) Format(w io.Writer, color bool) {
 func (q *Problem) format(w io.Writer, all *problems, color bool) {
 	src := all.src
 	mask := func(line string) string { return hideAll(maskLine(line), all.secrets) }
-	printable := func(s string) string { return printable(hideAll(s, all.secrets)) }
 	paint := func(code, s string) string {
 		if !color || s == "" {
 			return s
@@ -191,10 +196,11 @@ func printable(s string) string {
 
 // collector gathers problems.
 type collector struct {
-	list    []Problem
-	src     sources
-	secrets []string
+	list []Problem
+	*hidden
 }
+
+func newCollector() *collector { return &collector{hidden: &hidden{src: make(sources)}} }
 
 // warnf adds a warning at a place and returns it for details.
 func (c *collector) warnf(pos Pos, width int, format string, args ...any) *Problem {
@@ -220,7 +226,11 @@ func (c *collector) sorted() problems {
 	c.list = slices.CompactFunc(c.list, func(a, b Problem) bool {
 		return a.Pos == b.Pos && a.Message == b.Message && a.Warning == b.Warning
 	})
-	return problems{c.list, c.src, c.secrets}
+	for i := range c.list {
+		p := &c.list[i]
+		p.Message, p.Hint = hideAll(p.Message, c.secrets), hideAll(p.Hint, c.secrets)
+	}
+	return problems{c.list, c.hidden}
 }
 
 func comparePos(a, b Pos) int {

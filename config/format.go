@@ -19,7 +19,7 @@ import (
 //
 // The file need only be YAML. name is for the error, an *Errors.
 func Format(name string, src []byte) ([]byte, error) {
-	c := &collector{src: make(sources)}
+	c := newCollector()
 	if _, ok := c.parse(name, src); !ok {
 		return nil, &Errors{c.sorted()}
 	}

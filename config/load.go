@@ -76,8 +76,9 @@ func Load(o Options) (*Config, *Warnings, error) {
 	if o.ReadFile == nil {
 		o.ReadFile = os.ReadFile
 	}
-	c := &collector{src: make(sources)}
-	cfg := &Config{nodes: make(map[string]given), files: slices.Clone(o.Files), sources: c.src}
+	c := newCollector()
+	from := &provenance{c.hidden, make(map[string]given), slices.Clone(o.Files)}
+	cfg := &Config{from: from}
 	subst := &substituter{c: c, env: o.Env, readFile: o.ReadFile}
 
 	var root *node
@@ -119,9 +120,9 @@ func Load(o Options) (*Config, *Warnings, error) {
 			subst.flags(root, arg)
 		}
 	}
-	cfg.files = append(cfg.files, subst.files...)
+	from.files = append(from.files, subst.files...)
 
-	d := &decoder{c, cfg.nodes}
+	d := &decoder{c, from.nodes}
 	v := reflect.ValueOf(cfg).Elem()
 	setDefaults(v, o.Defaults, "")
 	if root == nil {
@@ -130,7 +131,7 @@ func Load(o Options) (*Config, *Warnings, error) {
 	if len(o.Files) > 0 && root.pos.Line == 0 {
 		root.pos = Pos{o.Files[0], 1, 1}
 	}
-	cfg.nodes[""] = given{node: root}
+	from.nodes[""] = given{node: root}
 	d.structure(root, v, "")
 	if whole {
 		k := checker{d, cfg, o}
@@ -138,9 +139,8 @@ func Load(o Options) (*Config, *Warnings, error) {
 	}
 	ps := c.sorted()
 	if c.failed() {
-		return nil, &Warnings{}, &Errors{ps}
+		return nil, &Warnings{problems{hidden: c.hidden}}, &Errors{ps}
 	}
-	cfg.secrets = c.secrets
 	return cfg, &Warnings{ps}, nil
 }
 

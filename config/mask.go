@@ -69,8 +69,11 @@ func valueEnd(line string, from int) int {
 	case reference.MatchString(rest):
 		return from
 	}
+	// Only inside braces and brackets do comma and closing end a value.
+	open := strings.Count(line[:from], "{") + strings.Count(line[:from], "[")
+	inFlow := open > strings.Count(line[:from], "}")+strings.Count(line[:from], "]")
 	for i := range len(rest) {
-		if c := rest[i]; c == ',' || c == '}' || c == ']' || c == '#' && i > 0 && rest[i-1] == ' ' {
+		if c := rest[i]; inFlow && (c == ',' || c == '}' || c == ']') || c == '#' && i > 0 && rest[i-1] == ' ' {
 			return from + i
 		}
 	}

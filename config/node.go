@@ -80,7 +80,7 @@ func (k kind) String() string { return [...]string{"a single value", "a map", "a
 // Bounds of what is read, far above any honest configuration.
 const (
 	maxFileSize = 8 << 20
-	maxNodes    = 200_000 // after aliases are followed
+	maxNodes    = 50_000 // after aliases are followed
 	maxDepth    = 64
 )
 

@@ -36,12 +36,12 @@ func (d *Delivery) Endpoints() *Remote { return nil }
 // Batch bounds a request.
 type Batch struct {
 	Bytes Size     `yaml:"bytes" default:"8MiB" min:"1KiB" max:"256MiB" doc:"Bytes of records in one request at most; a single record may exceed them. At most buffer.memory, and lowered to it if not given."`
-	Wait  Duration `yaml:"wait" default:"1s" max:"1h" doc:"How long the first record waits for more."`
+	Wait  Duration `yaml:"wait" default:"1s" min:"1ms" max:"1h" doc:"How long the first record waits for more."`
 }
 
 // Retry says how often and how long to try.
 type Retry struct {
-	For      Duration `yaml:"for" word:"forever=9223372036854775807" default:"forever" doc:"How long a record is tried; after it the record is a dead letter."`
+	For      Duration `yaml:"for" word:"forever=9223372036854775807" min:"1s" default:"forever" doc:"How long a record is tried; after it the record is a dead letter."`
 	MinDelay Duration `yaml:"min_delay" default:"500ms" min:"1ms" max:"1h" doc:"Delay after the first failure; it doubles, with jitter. Lowered to max_delay if not given."`
 	MaxDelay Duration `yaml:"max_delay" default:"30s" min:"1ms" max:"24h" doc:"Longest delay."`
 }

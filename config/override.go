@@ -200,7 +200,7 @@ func (o *overrides) put(root *node, path []string, t target, text string, pos Po
 			val.items = append(val.items, &node{kind: scalarNode, pos: pos, text: item, raw: item})
 		}
 	default:
-		sub := &collector{src: make(sources)}
+		sub := newCollector()
 		n, ok := sub.parse(pos.File, []byte(text))
 		if !ok || len(sub.list) > 0 {
 			msg := "bad YAML"

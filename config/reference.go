@@ -208,7 +208,8 @@ The same value in two files is an error.
 **Environment**: every key has a variable, ` + "`WEIR_`" + ` and its path in upper case with ` + "`_`" + ` for what is no letter or digit:
 ` + "`WEIR_LOG_LEVEL`, `WEIR_OUTPUTS_LOKI_URL`" + `, and for the output ` + "`elasticsearch/main`" + ` of a file
 ` + "`WEIR_OUTPUTS_ELASTICSEARCH_MAIN_URLS`" + `. Lists are separated by commas; lists and maps can also be written as YAML in
-brackets or braces. An empty variable counts as not set.
+brackets or braces. An empty variable counts as not set. A variable of an output or input without a name adds it;
+one with a name must stand in a file.
 
 **References** are filled in in values, after the YAML was read, so that a value never changes the structure:
 

@@ -19,7 +19,7 @@ import (
 // [redacted]. With origins every value has a comment that says where it was
 // given.
 func (c *Config) Show(w io.Writer, origins bool) error {
-	e := emitter{nodes: c.nodes}
+	e := emitter{nodes: c.from.nodes}
 	e.structure(reflect.ValueOf(c).Elem(), fieldsOf(reflect.TypeFor[Config]()), "", "")
 	var b bytes.Buffer
 	for _, l := range e.lines {

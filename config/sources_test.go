@@ -325,6 +325,10 @@ outputs:
 	if err == nil || strings.Contains(err.Error(), "canary") {
 		t.Errorf("error is %v", err)
 	}
+	_, _, err2 := load("outputs: {loki: {url: http://h, auth: {bearer: canary}, timeout: canary}}")
+	if err2 == nil {
+		t.Error("no error")
+	}
 	o.ReadFile = texts("/f", "canary-file", "w", strings.ReplaceAll(string(must(o.ReadFile("w"))), "|\n    canary-block\n    ", "canary-block"))
 	cfg, warnings, err := Load(o)
 	if err != nil {
@@ -337,6 +341,8 @@ outputs:
 			t.Fatal(err)
 		}
 	}
+	fmt.Fprintf(&b, "%v %+v %#v %v %+v %#v\n", cfg, cfg, *cfg, warnings, warnings, *warnings)
+	fmt.Fprintf(&b, "%v %+v %#v\n", err2, err2, err2)
 	for _, out := range cfg.Outputs {
 		fmt.Fprintf(&b, "%v %+v %#v %s %q\n", out, out, out, out.Settings, out.Settings)
 		fmt.Fprintf(&b, "%+v\n", out.Settings.Endpoints())
