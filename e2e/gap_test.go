@@ -50,7 +50,10 @@ func TestFailure04_GapBeyondRetention(t *testing.T) {
 	write(2000)
 	eventually(t, "the agent has seen all that is written", func() bool {
 		return a.metrics()["weir_input_written_bytes_total"] == float64(f.Bytes())
-	}, func() string { _, text := balanced(a.metrics()); return fmt.Sprintf("%s; the node wrote %d", text, f.Bytes()) })
+	}, func() string {
+		_, text := balanced(a.metrics())
+		return fmt.Sprintf("%s; the node wrote %d", text, f.Bytes())
+	})
 	a.signal(15)
 	before := d.state().Account.Distinct
 	for range 7 {

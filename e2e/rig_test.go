@@ -407,12 +407,7 @@ func (a *agent) term() {
 	}
 }
 
-// run runs a subcommand to its end.
-func (a *agent) run(args ...string) (stdout, stderr string, code int) {
-	a.t.Helper()
-	return run(a.t, a.bin, args...)
-}
-
+// run runs a program to its end.
 func run(t *testing.T, bin string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var out, errOut bytes.Buffer
