@@ -505,26 +505,29 @@ func (in *Input) isCopy(g, probe *generation) (bool, error) {
 // prune forgets generations that are over: everything finished, the file gone.
 // It also closes handles that nobody needs.
 func (in *Input) prune(c *chain) {
-	c.gens = slices.DeleteFunc(c.gens, func(g *generation) bool {
-		done := g.sealed && g.acked >= g.size-g.lost && !c.pending(g)
-		if !done {
-			return false
+	keep := c.openFrom()
+	kept := c.gens[:0]
+	for i, g := range c.gens {
+		if !in.over(c, g) || i >= keep {
+			kept = append(kept, g)
+			continue
 		}
-		if g.fd >= 0 && !g.superseded.IsZero() && in.now.Sub(g.superseded) > lateGrace && in.now.Sub(g.grown) > lateGrace {
-			in.closeFile(g)
-		}
-		gone := g.fd < 0 && !g.onDisk()
-		if !gone && g.fd >= 0 && !g.onDisk() {
-			in.closeFile(g)
-			gone = true
-		}
-		if gone && c.current != g && !c.refers(g) {
-			in.unhold(c, g)
-			c.dirty = true
-			return true
-		}
+		in.unhold(c, g)
+		c.dirty = true
+	}
+	clear(c.gens[len(kept):])
+	c.gens = kept
+}
+
+// over reports whether g is finished and cannot be read again.
+func (in *Input) over(c *chain, g *generation) bool {
+	if !g.sealed || g.acked < g.size-g.lost || c.pending(g) {
 		return false
-	})
+	}
+	if g.fd >= 0 && in.now.Sub(g.grown) > lateGrace && (!g.onDisk() || !g.superseded.IsZero() && in.now.Sub(g.superseded) > lateGrace) {
+		in.closeFile(g)
+	}
+	return g.fd < 0 && !g.onDisk()
 }
 
 // lateGrace is for how long a writer may go on writing to a file that was
@@ -546,15 +549,18 @@ func (c *chain) pending(g *generation) bool {
 	return false
 }
 
-// refers reports whether a restart would read g again because a message that
-// began in it is open.
-func (c *chain) refers(g *generation) bool {
+// openFrom returns the index of the first generation that a restart would read
+// again because a message that began in it is open.
+func (c *chain) openFrom() int {
+	first := len(c.gens)
 	for _, s := range [2]cri.State{c.state, c.joiner.State()} {
 		for _, p := range s.Open {
-			if p.Open && p.Generation == g.key {
-				return true
+			if p.Open {
+				if i := slices.IndexFunc(c.gens, func(g *generation) bool { return g.key == p.Generation }); i >= 0 {
+					first = min(first, i)
+				}
 			}
 		}
 	}
-	return false
+	return first
 }

@@ -140,7 +140,7 @@ func (n *node) nothingAtRisk() bool {
 	}
 	for _, c := range n.in.chains {
 		for _, g := range c.gens {
-			if _, err := os.Stat(filepath.Join(c.dir, g.name)); (g.name == "" || err != nil) && (g.acked < g.size || c.refers(g)) {
+			if _, err := os.Stat(filepath.Join(c.dir, g.name)); (g.name == "" || err != nil) && (g.acked < g.size || slices.Index(c.gens, g) >= c.openFrom()) {
 				return false
 			}
 			for _, p := range c.state.Open {

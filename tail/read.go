@@ -386,7 +386,7 @@ func (in *Input) frame(c *chain, g *generation, b *record.Batch, span record.Spa
 	recs := b.NumRecords()
 	consumed = c.joiner.Frame(b, chunk, g.pos, c.desc.Streams, in.now.UnixNano(), m)
 	if consumed > 0 {
-		g.setTail(b.Bytes(record.Span{Off: span.Off, Len: uint32(pre + consumed)}))
+		g.setTail(b.Bytes(record.Span{Off: chunk.Off, Len: uint32(consumed)}))
 		in.moveTo(c, g, g.pos+int64(consumed))
 		if c.joiner.Stats().NULBytes-nul == uint64(consumed) && !g.gz {
 			in.skipHole(c, g)
