@@ -432,3 +432,50 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The bit sets say the same as looking at each byte, wherever a line ends.
+func TestClassify(t *testing.T) {
+	var all []byte
+	for c := range 256 {
+		all = append(all, byte(c))
+	}
+	all = append(all, "Some text_1 with [BRACKETS] é\x7f."...)
+	for n := range len(all) + 1 {
+		for base := 0; base < n; base += 64 {
+			word, upper, space := classify(all[:n], base)
+			for k := range 64 {
+				c := byte(0)
+				if base+k < n {
+					c = all[base+k]
+				}
+				if got, want := word>>k&1 != 0, class[c]&isWord != 0 || c == 0x7f; got != want {
+					t.Fatalf("word %q at %d of %d: %v", c, base+k, n, got)
+				}
+				if got, want := upper>>k&1 != 0, c >= 'A' && c <= 'Z'; got != want {
+					t.Fatalf("upper %q at %d of %d: %v", c, base+k, n, got)
+				}
+				if got, want := space>>k&1 != 0, c == ' '; got != want {
+					t.Fatalf("space %q at %d of %d: %v", c, base+k, n, got)
+				}
+			}
+		}
+	}
+}
+
+// A level is found wherever in the window it begins.
+func TestTextLevelAtEveryOffset(t *testing.T) {
+	for k := 1; k < levelWindow-12; k++ {
+		for _, shape := range []string{" ERROR", " ERROR x", " [error] x", "\terror\tx", " level=error", ` "level":"error",`, " Error"} {
+			want := record.Error
+			if shape == " Error" {
+				want = 0
+			}
+			if got := textLevel([]byte(strings.Repeat("x", k) + shape)); got != want {
+				t.Errorf("%d bytes, then %q: %v", k, shape, got.Level())
+			}
+			if got := textLevel([]byte(strings.Repeat("x", k) + strings.ReplaceAll(shape, "rror", "rrory"))); got != 0 && !strings.Contains(shape, "ERROR") {
+				t.Errorf("%d bytes, then %q with a y: %v", k, shape, got.Level())
+			}
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 )
 
 // Remove takes fields away from records, and members of the same names from
-// the top of JSON bodies. What a record's stream says (namespace, pod …) stays:
+// the top of bodies that a Parse before it found to be JSON objects. What a record's stream says (namespace, pod …) stays:
 // it is shared by all records of a container.
 type Remove struct {
 	fields []string

@@ -63,7 +63,7 @@ func textLevel(line []byte) record.Severity {
 	n := min(len(line), levelWindow)
 	var wordBefore, punctBefore uint64 = 0, 0 // the last byte of the block before, in bit 0
 	for base := 0; base < n; base += 64 {
-		word, upper, space := classify(line, base)
+		word, upper, space := classify(line[:n], base)
 		punct := ^(word | space)
 		starts := word &^ (word<<1 | wordBefore)
 		// Beyond the block anything may follow.
@@ -76,12 +76,11 @@ func textLevel(line []byte) record.Severity {
 				return 0
 			}
 			bit := look & -look
-			if starts&bit != 0 {
+			if c := line[i]; starts&bit != 0 && c > '9' {
 				if sev := levelAt(line, i); sev != 0 {
 					return sev
 				}
-			}
-			if ends&bit != 0 {
+			} else if ends&bit != 0 && (c == 'l' || c == 'y' || c == 'e' || c == 'L') { // level, severity, levelname
 				if sev := levelBehindKey(line, i+1); sev != 0 {
 					return sev
 				}
@@ -91,9 +90,9 @@ func textLevel(line []byte) record.Severity {
 	return 0
 }
 
-// classify returns three bit sets over the 64 bytes of line from base on: of
-// word characters, capitals and spaces. Bytes behind the end are none of them.
-func classify(line []byte, base int) (word, upper, space uint64) {
+// classify returns three bit sets over the 64 bytes of p from base on: of word
+// characters, capitals and spaces. Bytes behind the end are none of them.
+func classify(p []byte, base int) (word, upper, space uint64) {
 	const (
 		ones = 0x0101010101010101
 		low7 = 0x7f * ones
@@ -101,11 +100,11 @@ func classify(line []byte, base int) (word, upper, space uint64) {
 	)
 	for k := 0; k < 64; k += 8 {
 		var w uint64
-		if p := line[base+k:]; len(p) >= 8 {
-			w = binary.LittleEndian.Uint64(p)
+		if rest := p[base+k:]; len(rest) >= 8 {
+			w = binary.LittleEndian.Uint64(rest)
 		} else {
-			for j := len(p) - 1; j >= 0; j-- {
-				w = w<<8 | uint64(p[j])
+			for j := len(rest) - 1; j >= 0; j-- {
+				w = w<<8 | uint64(rest[j])
 			}
 		}
 		// Adding to seven bits reaches the eighth for bytes from a bound on.
@@ -120,7 +119,7 @@ func classify(line []byte, base int) (word, upper, space uint64) {
 		word |= gather((letter|digit)&^w&high) << k
 		upper |= gather(capital&^w&high) << k
 		space |= gather(blank&^w&high) << k
-		if base+k+8 >= len(line) {
+		if base+k+8 >= len(p) {
 			break
 		}
 	}
@@ -218,12 +217,15 @@ func wordAt(line []byte, i int) (word []byte, next byte) {
 
 // levelAt returns the level that the word at line[i] is, by its shape.
 func levelAt(line []byte, i int) record.Severity {
-	word, next := wordAt(line, i)
 	prev := byte(' ')
 	if i > 0 {
 		prev = line[i-1]
 	}
-	if len(word) < 3 || class[prev]&isBefore == 0 || class[next]&isBehind == 0 {
+	if class[prev]&isBefore == 0 || class[prev]&isOpen == 0 && line[i] > 'Z' {
+		return 0
+	}
+	word, next := wordAt(line, i)
+	if len(word) < 3 || class[next]&isBehind == 0 {
 		return 0
 	}
 	if class[prev]&isOpen == 0 || class[next]&isClose == 0 {
@@ -246,11 +248,6 @@ func levelAt(line []byte, i int) record.Severity {
 // line[:end] ends with the name.
 func levelBehindKey(line []byte, end int) record.Severity {
 	if end >= len(line) {
-		return 0
-	}
-	switch line[end-1] {
-	case 'l', 'L', 'y', 'e': // level, lvl, severity, levelname
-	default:
 		return 0
 	}
 	if c := line[end]; c != '=' && c != ':' && c != '"' {
