@@ -357,7 +357,7 @@ func (k *checker) routes() {
 		}
 	}
 	used := make(map[string]bool)
-	all := -1
+	all, every := -1, false
 	for i, r := range k.cfg.Routes {
 		p := "routes[" + strconv.Itoa(i) + "]"
 		if all >= 0 {
@@ -385,9 +385,15 @@ func (k *checker) routes() {
 				q.Hint = "there are: " + strings.Join(known, " ")
 			}
 		}
-		if w := strings.ReplaceAll(string(r.When), " ", ""); (w == "" || w == "{}") && !r.Continue && all < 0 {
-			all = i
+		if w := strings.ReplaceAll(string(r.When), " ", ""); w == "" || w == "{}" {
+			every = true
+			if !r.Continue && all < 0 {
+				all = i
+			}
 		}
+	}
+	if len(k.cfg.Routes) > 0 && !every {
+		k.warn("routes", "a record that no route matches goes nowhere").Hint = "add a last route without when, if that is not meant"
 	}
 	if len(k.cfg.Routes) > 0 {
 		for _, out := range k.cfg.Outputs {

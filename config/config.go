@@ -8,7 +8,7 @@ type Config struct {
 	Multiline string    `yaml:"multiline" enum:"off,auto" default:"off" doc:"Joining of lines that belong together, such as stack traces. auto is accepted but not built yet: lines stay single."`
 	Pipeline  []Step    `yaml:"pipeline" doc:"Steps that every record passes, in order; each is a map with a single key."`
 	Outputs   Outputs   `yaml:"outputs" doc:"Where records go: a map from component id to settings."`
-	Routes    []Route   `yaml:"routes" doc:"Which records go to which outputs; none means everything to every output. The first match wins unless it says continue."`
+	Routes    []Route   `yaml:"routes" doc:"Which records go to which outputs; none means everything to every output. The first match wins unless it says continue; a record that no route matches goes nowhere."`
 	Listen    Listen    `yaml:"listen" doc:"Addresses this process answers on."`
 	State     Path      `yaml:"state" default:"/var/lib/weir" doc:"Directory of checkpoints and dead letters. It must survive a restart."`
 	Limits    Limits    `yaml:"limits" doc:"What the process may use."`
