@@ -135,11 +135,11 @@ func TestFileNoticesForeignRotation(t *testing.T) {
 
 func TestFileCutsTornLineOfAnEarlierLife(t *testing.T) {
 	for before, want := range map[string]string{
-		"whole\ntorn":                              "whole\nnew\n",
-		"torn":                                     "new\n",
-		"whole\n":                                  "whole\nnew\n",
-		"":                                         "new\n",
-		"w\n" + strings.Repeat("x", 200<<10):       "w\nnew\n",
+		"whole\ntorn":                        "whole\nnew\n",
+		"torn":                               "new\n",
+		"whole\n":                            "whole\nnew\n",
+		"":                                   "new\n",
+		"w\n" + strings.Repeat("x", 200<<10): "w\nnew\n",
 		strings.Repeat("x", 64<<10-1) + "\n" + "y": strings.Repeat("x", 64<<10-1) + "\nnew\n",
 	} {
 		path := filepath.Join(t.TempDir(), "out.log")

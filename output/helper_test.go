@@ -123,7 +123,7 @@ type sender interface {
 	Close() error
 }
 
-var _ = []sender{(*JSONL)(nil), (*File)(nil), (*Stdout)(nil)}
+var _ = []sender{(*JSONL)(nil), (*File)(nil), (*Stdout)(nil), (*Loki)(nil), (*OTLP)(nil)}
 
 func newJSONL(t testing.TB, c JSONLConfig) *JSONL {
 	t.Helper()
