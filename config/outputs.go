@@ -13,7 +13,7 @@ type Output struct {
 
 // OutputSettings is what every output's settings can say.
 type OutputSettings interface {
-	// Delivery returns how records are queued, batched and retried.
+	// Common returns how records are queued, batched and retried.
 	Common() *Delivery
 	// Endpoints returns the connection settings, nil for local outputs.
 	Endpoints() *Remote
