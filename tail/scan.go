@@ -95,6 +95,14 @@ func (in *Input) scan(all bool) {
 	}
 }
 
+// watchNew asks for notifications before the first listing, so that nothing
+// falls between the two.
+func (in *Input) watchNew(l *listing) {
+	if !l.loaded {
+		in.watch(l.path)
+	}
+}
+
 func (in *Input) scanError(path string, err error) {
 	in.errors[errorKind(err)]++
 	if last, ok := in.said[path]; ok && in.now.Sub(last) < time.Minute {
@@ -105,6 +113,7 @@ func (in *Input) scanError(path string, err error) {
 }
 
 func (in *Input) scanPods() {
+	in.watchNew(&in.podsRoot)
 	changed, err := in.podsRoot.refresh()
 	if err != nil {
 		in.scanError(in.podsRoot.path, err)
@@ -135,6 +144,7 @@ func (in *Input) scanPods() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(in.pods)) {
 		p := in.pods[name]
+		in.watchNew(&p.listing)
 		changed, err := p.refresh()
 		if err != nil {
 			in.scanError(p.path, err)
@@ -156,6 +166,7 @@ func (in *Input) scanPods() {
 }
 
 func (in *Input) scanLinks() {
+	in.watchNew(&in.linksRoot)
 	changed, err := in.linksRoot.refresh()
 	if err != nil {
 		in.scanError(in.linksRoot.path, err)
@@ -311,6 +322,7 @@ func identityOf(k Container) string {
 
 // scanDir lists a directory and brings its chains up to date.
 func (in *Input) scanDir(d *fileDir) {
+	in.watchNew(&d.listing)
 	changed, err := d.refresh()
 	if err != nil {
 		in.scanError(d.path, err)

@@ -55,6 +55,9 @@ type Input struct {
 	nulBytes    uint64
 	lines       cri.Stats // of chains that are gone
 
+	notify       *notifier // nil: off
+	notifyFailed bool
+
 	stats atomic.Pointer[Stats]
 }
 
@@ -199,9 +202,10 @@ func (in *Input) step(ctx context.Context, sink record.Sink) (progress bool, err
 			}
 		}
 	}
-	if in.hurry || in.now.Sub(in.lastScan) >= in.cfg.ScanInterval || in.lastScan.IsZero() {
+	hints, lost := in.takeHints()
+	if hints || lost || in.hurry || in.now.Sub(in.lastScan) >= in.cfg.ScanInterval || in.lastScan.IsZero() {
 		in.hurry = false
-		all := in.now.Sub(in.lastFull) >= fullScan
+		all := lost || in.now.Sub(in.lastFull) >= fullScan
 		if all {
 			in.lastFull = in.now
 		}
@@ -225,6 +229,7 @@ func (in *Input) step(ctx context.Context, sink record.Sink) (progress bool, err
 // returns an error only if the sink refuses a batch for another reason.
 // Positions of what is still on its way then are saved by Finish.
 func (in *Input) Run(ctx context.Context, sink record.Sink) error {
+	defer in.startNotify()()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	defer func() {
@@ -243,9 +248,12 @@ func (in *Input) Run(ctx context.Context, sink record.Sink) error {
 		if progress {
 			continue
 		}
-		var room <-chan struct{}
+		var room, wake <-chan struct{}
 		if in.full {
 			room = in.room
+		}
+		if in.notify != nil {
+			wake = in.notify.wake
 		}
 		timer.Reset(in.cfg.PollInterval)
 		select {
@@ -253,6 +261,7 @@ func (in *Input) Run(ctx context.Context, sink record.Sink) error {
 			return nil
 		case <-timer.C:
 		case <-room:
+		case <-wake:
 		}
 	}
 }
