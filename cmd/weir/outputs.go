@@ -16,6 +16,7 @@ import (
 	"github.com/weirlog/weir/wire"
 	"github.com/weirlog/weir/wire/elastic"
 	"github.com/weirlog/weir/wire/jsonl"
+	"github.com/weirlog/weir/wire/loki"
 )
 
 // destination is a configured output with its queue, deliverer and dead
@@ -183,6 +184,19 @@ func remoteOutput(settings config.OutputSettings, h output.HTTPConfig) (deliver.
 		return output.NewElasticsearch(output.ElasticsearchConfig{HTTPConfig: h, Encoding: elastic.Config{
 			Index: index, DataStream: s.DataStream, Naming: elastic.Naming(s.Naming), Op: elastic.Op(s.Op), IDs: s.IDs,
 		}})
+	case *config.LokiOutput:
+		c := output.LokiConfig{HTTPConfig: h, Encoding: loki.Config{Labels: s.Labels}}
+		if s.Tenant != "" {
+			t, err := wire.ParseTemplate(string(s.Tenant), wire.SanitizeTenant)
+			if err != nil {
+				return nil, fmt.Errorf("tenant: %w", err)
+			}
+			c.Tenant = t
+		}
+		return output.NewLoki(c)
+	case *config.OTLPOutput:
+		h.Compression = s.Compression
+		return output.NewOTLP(output.OTLPConfig{HTTPConfig: h})
 	case *config.JSONLOutput:
 		h.Compression = s.Compression
 		return output.NewJSONL(output.JSONLConfig{HTTPConfig: h, Encoding: jsonlConfig(s.Keys)})
