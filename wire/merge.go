@@ -16,19 +16,23 @@ import (
 // the record's body and fields. It is immutable.
 type Own struct {
 	mask     uint64   // the well-known names among them
-	other    []string // the rest
+	other    []string // the rest; one that ends in a dot stands for all that begin so
 	probes   []string // a body that holds none of these holds none of other
 	optional uint64
 }
 
 // NewOwn returns the set of the structural names, which the encoder writes
 // whatever the body holds, and of the optional ones, of which the body's or
-// the field's is as good as the encoder's. Optional names must be well known
-// to wire/json; those that are not are ignored.
+// the field's is as good as the encoder's. A structural name that ends in a dot
+// stands for all that begin so: to Elasticsearch "kubernetes.pod_name" is the
+// member pod_name of kubernetes. Optional names must be well known to
+// wire/json; those that are not are ignored.
 func NewOwn(structural, optional []string) *Own {
 	o := &Own{}
 	for _, n := range structural {
-		if bit, ok := json.Known([]byte(n)); ok {
+		if bit, ok := json.Known([]byte(n)); n == "" {
+			continue
+		} else if ok {
 			o.mask |= 1 << bit
 		} else {
 			o.other = append(o.other, n)
@@ -36,6 +40,7 @@ func NewOwn(structural, optional []string) *Own {
 			if i := strings.IndexByte(n, '_'); i >= 3 {
 				n = n[:i+1]
 			}
+			n = `"` + n
 			if !slices.Contains(o.probes, n) {
 				o.probes = append(o.probes, n)
 			}
@@ -51,7 +56,7 @@ func (o *Own) has(name []byte, bit uint8) bool {
 		return o.mask>>bit&1 != 0
 	}
 	for _, n := range o.other {
-		if n == string(name) {
+		if n == string(name) || n[len(n)-1] == '.' && len(name) >= len(n) && string(name[:len(n)]) == n {
 			return true
 		}
 	}
@@ -125,7 +130,7 @@ func (m *Merger) Append(dst []byte, i int, own *Own) (out []byte, present uint64
 	if r.Flags.Has(record.JSONObject) {
 		body = m.b.Bytes(r.Body)
 		present = r.KnownKeys
-		if r.KnownKeys&own.mask != 0 || len(own.other) > 0 && own.mayStandIn(body) || m.mayClash(r.KnownKeys, body, fields) {
+		if r.KnownKeys&own.mask != 0 || len(own.other) > 0 && own.mayStandIn(body) || m.mayClash(r.KnownKeys, body, own, fields) {
 			if dst, ok = m.members(dst, body, own, fields); !ok {
 				present, body = 0, nil
 			}
@@ -186,13 +191,18 @@ func oddNames(body []byte) bool {
 
 var unicodeEscape, slashEscape = []byte(`\u`), []byte(`\/`)
 
-// mayClash reports whether a member of the body could have a field's name.
-func (m *Merger) mayClash(known uint64, body []byte, fields []record.Field) bool {
+// mayClash reports whether a member of the body could have a field's name. Of
+// optional names the field is taken out: the body's stands.
+func (m *Merger) mayClash(known uint64, body []byte, own *Own, fields []record.Field) bool {
 	looked := false
 	for _, f := range fields {
 		k := &m.keys[f.Key]
 		if k.bit != json.NoBit {
-			if known>>k.bit&1 != 0 {
+			switch {
+			case known>>k.bit&1 == 0:
+			case own.optional>>k.bit&1 != 0:
+				m.last.Drop(f.Key)
+			default:
 				return true
 			}
 			continue

@@ -8,7 +8,8 @@
 //
 // A text body is the member log (message with ECS names); bytes of it that are
 // not UTF-8 become U+FFFD. The members of a JSON body are merged into the
-// document as they stand, by the rules of wire.Merger. Names of pod labels and
+// document as they stand, by the rules of wire.Merger: one that is named like a
+// member below, or like "kubernetes.pod_name", is kept as body_<name>. Names of pod labels and
 // annotations have their dots replaced, because the labels app and
 // app.kubernetes.io/name cannot be mapped side by side otherwise.
 //
@@ -150,11 +151,12 @@ func New(cfg Config) (*Encoder, error) {
 	case Fluentd:
 		e.message, e.level = "log", []byte(`,"level":"`)
 		e.levels, _ = json.KnownMask("level")
-		e.names = []string{"@timestamp", "stream", "kubernetes", "service", "input", wire.FlagsName}
+		e.names = []string{"@timestamp", "stream", "kubernetes", "service", "input", wire.FlagsName, "service.name", "kubernetes."}
 	case ECS:
 		e.message, e.level = "message", []byte(`,"log.level":"`)
 		e.levels, _ = json.KnownMask("log.level", "log")
-		e.names = []string{"@timestamp", "stream", "kubernetes", "service", "input", "orchestrator", "host", "container", "labels", "log.file.path", wire.FlagsName}
+		e.names = []string{"@timestamp", "stream", "kubernetes", "service", "input", "orchestrator", "host", "container", "labels", "log.file.path", wire.FlagsName,
+			"service.name", "kubernetes.", "orchestrator.", "host.", "container."}
 	default:
 		return nil, fmt.Errorf("elastic: unknown naming %q", cfg.Naming)
 	}
@@ -306,9 +308,10 @@ func (e *Encoder) ecs(o *object, s *record.Stream) {
 	e.maps(o, s)
 	o.close()
 	o.open("labels")
+	used := map[string]bool{}
 	for _, a := range s.Attrs() {
 		if !wire.IsAttr(a.Name) {
-			o.string(strings.ReplaceAll(a.Name, ".", "_"), a.Value)
+			o.string(wire.Unique(used, strings.ReplaceAll(a.Name, ".", "_")), a.Value)
 		}
 	}
 	o.close()

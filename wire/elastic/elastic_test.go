@@ -114,6 +114,35 @@ func TestDocument(t *testing.T) {
 	}
 }
 
+// To Elasticsearch a dotted name is a path: no program may add to what we say
+// about its pod by logging one.
+func TestFailure111_DottedNamesCannotBecomeOurs(t *testing.T) {
+	for _, body := range []string{
+		`{"kubernetes.pod_name":"evil"}`, `{"a":1,"kubernetes.labels.app":"evil"}`, `{"kubernetes\u002epod_name":"evil"}`, `{"\u006bubernetes.pod_name":"evil"}`,
+		`{"service.name":"evil"}`, `{"kubernetes":{"pod_name":"evil"}}`,
+	} {
+		for _, n := range []Naming{Fluentd, ECS} {
+			b := record.NewBatch(nil)
+			i := add(b, cart, body, record.Record{})
+			key, _ := b.Key([]byte("kubernetes.namespace_name"))
+			b.AddField(i, record.Field{Key: key, Val: b.AppendString("evil")})
+			_, doc, _ := strings.Cut(encode(encoder(t, Config{Naming: n}), b), "\n")
+			var d map[string]stdjson.RawMessage
+			if err := stdjson.Unmarshal([]byte(doc), &d); err != nil {
+				t.Fatal(err)
+			}
+			for name, v := range d {
+				if strings.Contains(string(v), "evil") && !strings.HasPrefix(name, "body_") && !strings.HasPrefix(name, "field_") {
+					t.Errorf("%s: %s became %s", n, body, doc)
+				}
+			}
+			if !strings.Contains(doc, `"field_kubernetes.namespace_name":"evil"`) || strings.Count(doc, "evil") != 2 {
+				t.Errorf("%s: %s became %s", n, body, doc)
+			}
+		}
+	}
+}
+
 func TestDedot(t *testing.T) {
 	for dedot, want := range map[string]string{"": "app_kubernetes_io/name", "-": "app-kubernetes-io/name", ".": "app.kubernetes.io/name"} {
 		b := record.NewBatch(nil)
