@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 
 	"go.uber.org/goleak"
@@ -27,7 +29,53 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// api is as much of an API server as a watch of pods needs, in JSON.
+// wire is how the server writes objects.
+type wire struct {
+	mime   string
+	object func(o runtime.Object) []byte
+	event  func(w io.Writer, kind string, o runtime.Object)
+}
+
+func asJSON() wire {
+	object := func(o runtime.Object) []byte {
+		raw, err := json.Marshal(o)
+		if err != nil {
+			panic(err)
+		}
+		return raw
+	}
+	return wire{"application/json", object, func(w io.Writer, kind string, o runtime.Object) {
+		fmt.Fprintf(w, `{"type":%q,"object":%s}`+"\n", kind, object(o))
+	}}
+}
+
+func protobuf() wire {
+	scheme := runtime.NewScheme()
+	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
+	if err := corev1.AddToScheme(scheme); err != nil {
+		panic(err)
+	}
+	codecs := serializer.NewCodecFactory(scheme)
+	info, _ := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
+	enc := codecs.EncoderForVersion(info.Serializer, corev1.SchemeGroupVersion)
+	stream := codecs.EncoderForVersion(info.StreamSerializer.Serializer, corev1.SchemeGroupVersion)
+	encode := func(e runtime.Encoder, o runtime.Object) []byte {
+		raw, err := runtime.Encode(e, o)
+		if err != nil {
+			panic(err)
+		}
+		return raw
+	}
+	object := func(o runtime.Object) []byte { return encode(enc, o) }
+	return wire{runtime.ContentTypeProtobuf, object, func(w io.Writer, kind string, o runtime.Object) {
+		raw := encode(stream, &metav1.WatchEvent{Type: kind, Object: runtime.RawExtension{Raw: object(o)}})
+		if _, err := info.StreamSerializer.Framer.NewFrameWriter(w).Write(raw); err != nil {
+			panic(err)
+		}
+	}}
+}
+
+// api is as much of an API server as a watch of pods needs.
 type api struct {
 	t   *testing.T
 	srv *httptest.Server
@@ -37,6 +85,7 @@ type api struct {
 	pods     map[types.UID]*corev1.Pod
 	events   []event
 	wake     chan struct{}
+	wire     wire
 	token    string // "": not asked for
 	streams  bool   // lists by watch
 	down     bool   // answers 503
@@ -53,7 +102,7 @@ type event struct {
 }
 
 func newAPI(t *testing.T) *api {
-	a := &api{t: t, rv: 10, pods: map[types.UID]*corev1.Pod{}, wake: make(chan struct{}), requests: map[string]int{}}
+	a := &api{t: t, rv: 10, pods: map[types.UID]*corev1.Pod{}, wake: make(chan struct{}), requests: map[string]int{}, wire: asJSON()}
 	// With TLS, as client-go sends no token without, and HTTP/2.
 	a.srv = httptest.NewUnstartedServer(a)
 	a.srv.EnableHTTP2 = true
@@ -127,6 +176,9 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != "GET" || r.URL.Path != "/api/v1/pods" || q.Get("fieldSelector") != "spec.nodeName=node1" {
 		a.odd = append(a.odd, "unexpected request: "+r.Method+" "+r.URL.String())
 	}
+	if !strings.HasPrefix(r.Header.Get("Accept"), runtime.ContentTypeProtobuf) {
+		a.odd = append(a.odd, "protobuf is not preferred: "+r.Header.Get("Accept"))
+	}
 	unauthorized := a.token != "" && r.Header.Get("Authorization") != "Bearer "+a.token
 	down, silent, streams, forget := a.down, a.silent, a.streams, a.forget
 	if unauthorized {
@@ -149,21 +201,17 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for _, p := range a.pods {
 			list.Items = append(list.Items, *p)
 		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(list)
+		w.Header().Set("Content-Type", a.wire.mime)
+		_, _ = w.Write(a.wire.object(&list))
 	default:
 		a.watch(w, r, verb == "streamlist", forget)
 	}
 }
 
 func (a *api) watch(w http.ResponseWriter, r *http.Request, initial, forget bool) {
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", a.wire.mime)
 	send := func(kind string, o runtime.Object) {
-		raw, err := json.Marshal(o)
-		if err != nil {
-			panic(err)
-		}
-		fmt.Fprintf(w, `{"type":%q,"object":%s}`+"\n", kind, raw)
+		a.wire.event(w, kind, o)
 		w.(http.Flusher).Flush()
 	}
 	typed := func(p *corev1.Pod) *corev1.Pod {
