@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -184,11 +185,17 @@ func (c *client) post(ctx context.Context, w *work, r *request) (answer, error) 
 	if a := c.conf.Auth.header(snap.token); a != "" {
 		h.Set("Authorization", a)
 	}
-	if len(r.body) >= askFirstSize && c.conf.Now().Unix() < c.expect.Load() {
+	asked := len(r.body) >= askFirstSize && c.conf.Now().Unix() < c.expect.Load()
+	if asked {
 		h.Set("Expect", "100-continue")
 	}
+	host := r.url.Host
+	if v := h.Get("Host"); v != "" {
+		host = v
+		h.Del("Host")
+	}
 	req := (&http.Request{
-		Method: http.MethodPost, URL: r.url, Host: r.url.Host, Header: h,
+		Method: http.MethodPost, URL: r.url, Host: host, Header: h,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(len(r.body)), Body: w.payload.reader(),
 		GetBody: func() (io.ReadCloser, error) { return w.payload.reader(), nil },
@@ -206,8 +213,15 @@ func (c *client) post(ctx context.Context, w *work, r *request) (answer, error) 
 		}
 	}
 	if err == nil {
-		if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
+		switch resp.StatusCode {
+		case http.StatusUnauthorized, http.StatusForbidden:
 			c.files.look()
+		case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			c.drop(g) // a balancer may lead the next connection to a healthier server
+		case http.StatusExpectationFailed:
+			if asked {
+				c.expect.Store(0)
+			}
 		}
 		return answer{resp.StatusCode, resp.Header, w.resp}, nil
 	}
@@ -230,6 +244,9 @@ func (c *client) noAnswer(err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {
 		err = ue.Err // its text quotes the whole URL
+	}
+	if strings.Contains(err.Error(), "malformed HTTP") {
+		err = errors.New("the answer is not HTTP") // the error quotes it
 	}
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() && !errors.Is(err, errAttemptTimeout) {

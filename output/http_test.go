@@ -179,6 +179,60 @@ func TestFailure83_BearerFileIsReadAgainAfterRefusal(t *testing.T) {
 	}
 }
 
+func TestFailure99_RotatedTokenIsReadAgain(t *testing.T) {
+	clk := newClock()
+	dir := t.TempDir()
+	configMap(t, dir, "1", map[string]string{"token": "one\n"})
+	var got string
+	s := server(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("Authorization") })
+	log, logged := logTo()
+	o := newJSONL(t, JSONLConfig{HTTPConfig: HTTPConfig{URL: s.URL, Auth: Auth{BearerFile: dir + "/token"}, Now: clk.now, Logger: log}})
+	for i, c := range []struct{ content, want string }{
+		{"", "one"}, {"two", "two"}, {"bad\r\nX: y", "two"}, {" \n", "two"}, {"three\n", "three"},
+	} {
+		if c.content != "" {
+			configMap(t, dir, fmt.Sprint(i+2), map[string]string{"token": c.content})
+		}
+		clk.add(2 * time.Second)
+		mustSend(t, o, "a")
+		if got != "Bearer "+c.want {
+			t.Errorf("%d: Authorization %q, want %q", i, got, c.want)
+		}
+	}
+	if used, failed := o.Reloads(); used != 2 || failed != 1 { // the same complaint about two bad files counts once
+		t.Errorf("reloads %d, %d", used, failed)
+	}
+	for _, token := range []string{"one", "two", "three"} {
+		if strings.Contains(logged.String(), "\""+token) || strings.Contains(logged.String(), "="+token) {
+			t.Errorf("a token was logged: %s", logged)
+		}
+	}
+}
+
+// A server behind a balancer that answers 503 keeps answering on its
+// connections; the next attempt must be able to meet another.
+func TestFailure88_UnwellServerIsLeft(t *testing.T) {
+	var mu sync.Mutex
+	from := map[string]int{}
+	s := server(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		from[r.RemoteAddr]++
+		if len(from) == 1 && from[r.RemoteAddr] == 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	o := newJSONL(t, JSONLConfig{HTTPConfig: HTTPConfig{URL: s.URL, Headers: map[string]Secret{"Host": "other.test"}}})
+	for i := range 5 {
+		if _, err := o.Send(t.Context(), someParts("a")); (err != nil) != (i == 2) {
+			t.Error(i, err)
+		}
+	}
+	if len(from) != 2 {
+		t.Errorf("connections used: %v, want 2", from)
+	}
+}
+
 func TestFailure76_SlowBackendEndsAtTheDeadline(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
 		"never answers": func(http.ResponseWriter, *http.Request) {},

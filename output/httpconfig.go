@@ -68,6 +68,16 @@ type HTTPConfig struct {
 	Logger *slog.Logger
 }
 
+// String returns the URL as it may be shown: it may hold a password, and the
+// other fields are not for printing.
+func (c HTTPConfig) String() string { return redactLink(c.URL) }
+
+// GoString is String.
+func (c HTTPConfig) GoString() string { return c.String() }
+
+// LogValue is String.
+func (c HTTPConfig) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
 const (
 	defaultTimeout    = 30 * time.Second
 	defaultMaxConnAge = 5 * time.Minute

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.yaml.in/yaml/v4"
@@ -61,10 +64,37 @@ func TestFailure112_SecretsNeverPrinted(t *testing.T) {
 				fmt.Fprintf(&out, verb+"\n", o)
 				fmt.Fprintf(&out, verb+"\n", struct{ Out any }{o})
 				fmt.Fprintf(&out, verb+"\n", conf.Auth)
+				fmt.Fprintf(&out, verb+"\n", conf)
+				fmt.Fprintf(&out, verb+"\n", JSONLConfig{HTTPConfig: conf})
+				fmt.Fprintf(&out, verb+"\n", &ElasticsearchConfig{HTTPConfig: conf})
 			}
-			slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "o", o, "err", err)
+			slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "o", o, "err", err, "conf", conf)
 		}
 	}
+	// A server that says back what it heard.
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.CopyN(c, c, 100)
+			_ = c.Close()
+		}
+	})
+	echo := newJSONL(t, JSONLConfig{HTTPConfig: HTTPConfig{URL: "http://" + l.Addr().String() + "/?token=" + canary}})
+	_, err = echo.Send(t.Context(), someParts(canary))
+	fmt.Fprintln(&out, err)
+	if err == nil {
+		t.Error("an echo was taken for an answer")
+	}
+	_ = l.Close()
+	wg.Wait()
 	for _, bad := range []string{"ftp://u:" + canary + "@h", "http://u:" + canary + "@h:bad", "http://h/%zz?" + canary, "://" + canary} {
 		_, err := NewJSONL(JSONLConfig{HTTPConfig: HTTPConfig{URL: bad}})
 		fmt.Fprintln(&out, err)
