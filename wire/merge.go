@@ -17,7 +17,7 @@ import (
 type Own struct {
 	mask     uint64   // the well-known names among them
 	other    []string // the rest; one that ends in a dot stands for all that begin so
-	probes   []string // a body that holds none of these holds none of other
+	probes   []probe  // a body that holds none of these holds none of other
 	optional uint64
 }
 
@@ -40,9 +40,8 @@ func NewOwn(structural, optional []string) *Own {
 			if i := strings.IndexByte(n, '_'); i >= 3 {
 				n = n[:i+1]
 			}
-			n = `"` + n
-			if !slices.Contains(o.probes, n) {
-				o.probes = append(o.probes, n)
+			if p := newProbe(`"` + n); !slices.Contains(o.probes, p) {
+				o.probes = append(o.probes, p)
 			}
 		}
 	}
@@ -175,12 +174,51 @@ func oneLine(p []byte) {
 // mayStandIn reports whether one of the names that are not well known could
 // stand in the object.
 func (o *Own) mayStandIn(body []byte) bool {
-	for _, n := range o.probes {
-		if bytes.Contains(body, bytesOf(n)) {
+	for i := range o.probes {
+		if o.probes[i].in(body) {
 			return true
 		}
 	}
 	return oddNames(body)
+}
+
+// probe looks for a text by the byte of it that is rarest in logs. Nearly
+// always it is not there, and then this takes a fraction of the time of
+// bytes.Contains.
+type probe struct {
+	text string
+	at   int // of the rare byte
+}
+
+// usual are bytes of names, the usual ones first.
+const usual = `"etaoinsrlcdmpuhg_.fyb-wvxjqzk`
+
+func newProbe(text string) probe {
+	p, rank := probe{text: text}, -1
+	for i := range len(text) {
+		r := strings.IndexByte(usual, text[i])
+		if r < 0 {
+			r = len(usual)
+		}
+		if r > rank {
+			p.at, rank = i, r
+		}
+	}
+	return p
+}
+
+func (p *probe) in(body []byte) bool {
+	for i := p.at; i < len(body); i++ {
+		j := bytes.IndexByte(body[i:], p.text[p.at])
+		if j < 0 {
+			return false
+		}
+		i += j
+		if from := i - p.at; body[from] == p.text[0] && len(body)-from >= len(p.text) && string(body[from:from+len(p.text)]) == p.text {
+			return true
+		}
+	}
+	return false
 }
 
 // oddNames reports whether a name in the object could be written with escapes

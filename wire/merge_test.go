@@ -246,6 +246,16 @@ func TestMergeReuse(t *testing.T) {
 	}
 }
 
+func TestProbe(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		text := rapid.StringMatching(`"[kab]{1,4}[._]?`).Draw(rt, "text")
+		body := rapid.StringMatching(`["kab._ ]{0,30}`).Draw(rt, "body")
+		if p := newProbe(text); p.in([]byte(body)) != strings.Contains(body, text) {
+			rt.Errorf("%q in %q = %v", text, body, p.in([]byte(body)))
+		}
+	})
+}
+
 func TestIsNumber(t *testing.T) {
 	for _, s := range []string{"0", "-0", "1", "10", "0.5", "-1.25e10", "1E+5", "1e-5", "", "-", "+1", "01", ".5", "1.", "1e", "1e+", "0x1", "NaN", " 1", "1 ", "--1", "1.5.2", "9999999999999999999999"} {
 		var v stdjson.Number
