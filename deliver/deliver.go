@@ -198,9 +198,10 @@ func (d *Deliverer) take(now time.Time) bool {
 		d.empty = append(d.empty, p)
 		return true
 	}
+	size := p.Size()
 	d.hand.records += p.Len()
-	d.hand.bytes += p.Size()
-	d.batch.add(p, since, now, d.size.bytes(now), d.c.Batch.Records, d.c.Batch.Wait)
+	d.hand.bytes += size
+	d.batch.add(p, size, since, now, d.size.bytes(now), d.c.Batch.Records, d.c.Batch.Wait)
 	return true
 }
 

@@ -496,7 +496,7 @@ func TestDeadLettersModel(t *testing.T) {
 				e.fail = nil
 				d, e = faulty(t, path, DLQConfig{SegmentBytes: 700})
 			case "kill": // with a torn write
-				if d.active != nil && rapid.Bool().Draw(t, "torn") {
+				if d.active != nil && d.active.Is(d.name) && rapid.Bool().Draw(t, "torn") {
 					io.WriteString(d.active, string(d.salt[:])+"torn")
 				}
 				if d.active != nil {

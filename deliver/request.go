@@ -117,9 +117,8 @@ type batcher struct {
 	ready    []*request // full ones, first in first out
 }
 
-// add takes a part, splitting what is larger than a request may be.
-func (c *batcher) add(p record.Part, since, now time.Time, maxBytes, maxRecords int, wait time.Duration) {
-	size := p.Size()
+// add takes a part of size bytes, splitting what is larger than a request may be.
+func (c *batcher) add(p record.Part, size int, since, now time.Time, maxBytes, maxRecords int, wait time.Duration) {
 	if c.cur != nil && (c.cur.bytes+size > maxBytes || maxRecords > 0 && c.cur.records+p.Len() > maxRecords) {
 		c.seal()
 	}
