@@ -79,16 +79,24 @@ func (in *Input) reconcile(c *chain, files []sibling) {
 	for _, g := range c.gens {
 		g.found = false
 	}
-	// Files that still have the inode they had go first: of two files with
-	// the same content, that one is the file and the other its copy.
+	// Files that still have the inode they had go first, before them the live
+	// one: of two files with the same content, that one is the file and the
+	// other its copy.
 	found := make([]*generation, len(files))
 	sizes := make([]stat, len(files))
 	incomplete := false
-	for _, sameInode := range []bool{true, false} {
+	for turn := range 3 {
 		for i, f := range files {
 			st, err := lstat(filepath.Join(c.dir, f.name))
+			if err != nil && turn < 2 {
+				continue
+			}
 			if err == nil {
-				if found[i] != nil || c.hasInode(st) != sameInode {
+				t := 2
+				if c.hasInode(st) {
+					t = min(f.rank, 1)
+				}
+				if found[i] != nil || t != turn {
 					continue
 				}
 				found[i], err = in.identify(c, f, st)
@@ -307,10 +315,17 @@ func (in *Input) match(c *chain, f sibling, probe *generation) (*generation, err
 		if g.head == 0 || g.head > n || baseKey(c.identity, b[:g.head]) != g.base {
 			continue
 		}
-		if f.rank != 0 && !f.gz && g.fd >= 0 && g.name == c.base {
+		if f.rank != 0 && !f.gz && g.name == c.base && g.found {
 			// copytruncate makes the copy first.
-			if copied, err := in.isCopy(g, probe); err != nil || copied {
-				return nil, err
+			if g.fd < 0 {
+				if _, err := in.reopen(c, g); err != nil {
+					return nil, err
+				}
+			}
+			if g.fd >= 0 {
+				if copied, err := in.isCopy(g, probe); err != nil || copied {
+					return nil, err
+				}
 			}
 		}
 		if g.found || g.fd >= 0 && !f.gz {

@@ -904,3 +904,87 @@ func TestFailure38_HugeLines(t *testing.T) {
 		t.Errorf("%d bytes unread", l.Unread)
 	}
 }
+
+func TestFailure102_FirehoseDoesNotDelayTheQuiet(t *testing.T) {
+	n := newNode(t)
+	n.cfg.ReadBytes = 16 << 10
+	big := strings.Repeat(n.out(strings.Repeat("x", 200)), 10_000)
+	appendFile(t, n.path("firehose", "c", "0.log"), big)
+	for i := range 500 {
+		appendFile(t, n.path(fmt.Sprint("quiet", i), "c", "0.log"), n.out("quiet"))
+	}
+	n.start()
+	n.step(time.Second) // one pass
+	quiet, loud := 0, 0
+	for _, b := range n.sink.bodies() {
+		if b == "quiet" {
+			quiet++
+		} else {
+			loud++
+		}
+	}
+	if quiet != 500 || loud == 0 || loud > 200 {
+		t.Errorf("%d quiet lines, %d of the firehose in one pass", quiet, loud)
+	}
+}
+
+func TestAccountsOfGonePodsAreFolded(t *testing.T) {
+	n := newNode(t)
+	var sum int64
+	for i := range 5 {
+		l := n.out("line")
+		sum += int64(len(l))
+		appendFile(t, n.path(fmt.Sprint("p", i), "c", "0.log"), l)
+	}
+	n.start()
+	n.settle()
+	for i := range 5 {
+		remove(t, filepath.Join(n.pods, fmt.Sprintf("ns_p%d_uid-p%d", i, i)))
+	}
+	n.settle()
+	n.step(time.Minute)
+	n.settle()
+	n.step(2 * time.Hour)
+	n.settle()
+	if k := len(n.in.accounts); k != 1 || len(n.in.chains) != 0 || len(n.in.dirs) != 0 {
+		t.Errorf("%d accounts, %d chains, %d directories", k, len(n.in.chains), len(n.in.dirs))
+	}
+	for range 2 {
+		if l := n.ledger(); l.Written != sum || l.Durable != sum || l.Records.Read != 5 {
+			t.Errorf("ledger %+v", l)
+		}
+		n.stop()
+		n.start()
+	}
+	if k := n.store.Len(); k > 3 {
+		t.Errorf("%d keys in the checkpoint", k)
+	}
+}
+
+func TestExcludedIsNotReadAndWaitIsBounded(t *testing.T) {
+	n := newNode(t)
+	describe := n.cfg.Describe
+	exclude, wait := true, true
+	version := uint64(1)
+	n.cfg.DescribeVersion = func() uint64 { return version }
+	n.cfg.Describe = func(k Container) Description {
+		d := describe(k)
+		d.Exclude = k.Pod == "ex" && exclude
+		d.Wait = k.Pod == "wait" && wait
+		return d
+	}
+	appendFile(t, n.path("ex", "c", "0.log"), n.out("excluded"))
+	appendFile(t, n.path("wait", "c", "0.log"), n.out("waiting"))
+	n.start()
+	n.step(time.Second)
+	n.step(time.Second)
+	wantBodies(t, n.sink.bodies())
+	n.step(10 * time.Second)
+	n.settle()
+	wantBodies(t, n.sink.bodies(), "waiting")
+	exclude, version = false, 2
+	n.settle()
+	n.step(10 * time.Second)
+	n.settle()
+	wantBodies(t, n.sink.bodies(), "waiting", "excluded")
+}

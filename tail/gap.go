@@ -32,6 +32,7 @@ type gap struct {
 	Reason     string    `json:"reason"`
 	Since      int64     `json:"since"` // ns
 	Until      int64     `json:"until"` // ns
+	saved      bool      // so that it is the same after a kill
 	sent       bool
 }
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -328,8 +327,27 @@ func compress(t testing.TB, path string) {
 func wantBodies(t testing.TB, got []string, want ...string) {
 	t.Helper()
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		if len(got) > 40 || len(want) > 40 {
+			got, want = without(got, want), without(want, got)
+			t.Fatalf("delivered and not wanted (or out of order)\n%s\nmissing\n%s", clip(got), clip(want))
+		}
 		t.Fatalf("delivered\n%s\nwant\n%s", clip(got), clip(want))
 	}
+}
+
+// without returns the elements of a that b does not have as often.
+func without(a, b []string) []string {
+	n := map[string]int{}
+	for _, s := range b {
+		n[s]++
+	}
+	var out []string
+	for _, s := range a {
+		if n[s]--; n[s] < 0 {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 func clip(s []string) string {
@@ -346,5 +364,3 @@ func clip(s []string) string {
 	}
 	return b.String()
 }
-
-var _ = rand.IntN

@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"strings"
 	"time"
 
 	"github.com/weirlog/weir/ack"
@@ -18,6 +19,7 @@ type account struct {
 	acked     int64     // of read, finished everywhere: what the checkpoint says
 	tally     ack.Tally // of the same
 	chains    int
+	idle      time.Time // since when there are no chains
 	lastSeen  time.Time
 	dirty     bool
 }
@@ -43,7 +45,8 @@ func accountKey(k Container) string {
 // Ledger is the balance of one container, over all its restarts, or of one
 // plain file: Written = Read + Unread + Lost, in uncompressed bytes.
 type Ledger struct {
-	// Container has no Restart, and for folded totals no names.
+	// Container has no Restart, and for the folded
+	// totals of what is long gone no names but the namespace.
 	Container Container
 	Written   int64
 	Read      int64
@@ -146,6 +149,46 @@ func (in *Input) collect() *Stats {
 		s.Ledgers = append(s.Ledgers, l)
 	}
 	return s
+}
+
+// foldAfter is how long the account of a container without any files is kept
+// by its name.
+const foldAfter = time.Hour
+
+// foldedKey begins the keys of the accounts, one a namespace, of everything
+// that is gone for longer.
+const foldedKey = "folded/"
+
+// foldAccounts adds the accounts of containers that are long gone to one a
+// namespace, so that memory stays bounded and sums stay right.
+func (in *Input) foldAccounts() {
+	for key, a := range in.accounts {
+		if a.chains > 0 || strings.HasPrefix(key, foldedKey) {
+			a.idle = time.Time{}
+			continue
+		}
+		if a.idle.IsZero() {
+			a.idle = in.now
+		}
+		if in.now.Sub(a.idle) < foldAfter {
+			continue
+		}
+		sum := foldedKey + a.container.Namespace
+		f := in.accounts[sum]
+		if f == nil {
+			f = &account{key: sum, container: Container{Namespace: a.container.Namespace}}
+			in.accounts[sum] = f
+		}
+		f.written += a.written
+		f.read += a.read
+		f.lost += a.lost
+		f.acked += a.acked
+		f.tally.Add(&a.tally)
+		f.dirty = true
+		delete(in.accounts, key)
+		in.cfg.Checkpoint.Delete(in.key("account", key))
+		in.unsaved = true
+	}
 }
 
 func addLines(sum *cri.Stats, s cri.Stats) {

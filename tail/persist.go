@@ -63,6 +63,7 @@ func (in *Input) save() error {
 		in.prune(c)
 	}
 	in.forgetChains()
+	in.foldAccounts()
 	changed := false
 	for _, c := range in.ring {
 		if c.ordsDirty {
@@ -92,6 +93,11 @@ func (in *Input) save() error {
 			return err
 		}
 		in.unsaved = false
+		for _, c := range in.ring {
+			for _, p := range c.gaps {
+				p.saved = true
+			}
+		}
 		in.dropLinks()
 	}
 	return nil
@@ -194,6 +200,9 @@ func (in *Input) load() {
 		c := in.newChain(chainID(s.Container), s.Container)
 		c.lastSeen = seen
 		c.state, c.gaps = s.State, s.Gaps
+		for _, p := range c.gaps {
+			p.saved = true
+		}
 		for _, p := range s.Gens {
 			g := newGeneration()
 			g.key, g.base, g.ord, g.head = p.Key, p.Base, p.Ordinal, p.Head

@@ -133,7 +133,7 @@ func (in *Input) hasWork(c *chain) bool {
 		return false
 	}
 	for _, p := range c.gaps {
-		if !p.sent {
+		if p.saved && !p.sent {
 			return true
 		}
 	}
@@ -202,7 +202,7 @@ func (in *Input) visit(c *chain, b *record.Batch) (progress bool) {
 	streams0, records0 := len(b.Streams()), b.NumRecords()
 	var sent *gap
 	for _, p := range c.gaps {
-		if !p.sent {
+		if p.saved && !p.sent {
 			p.sent, sent = true, p
 			p.appendTo(b, c.desc.Streams[0])
 			progress = true
