@@ -6,22 +6,24 @@ import (
 	"github.com/weirlog/weir/record"
 )
 
-// MaxCachedStreams is how many streams a Streams keeps before it starts anew.
-const MaxCachedStreams = 4096
+// MaxCachedStreams is how many streams a Streams keeps: those in use and the
+// ones used last.
+const MaxCachedStreams = 2048
 
 // Streams keeps what an encoder makes of each Stream, such as its encoded
 // names, so that they cost a record nothing but a copy. It is for one
 // goroutine.
 type Streams[T any] struct {
 	build func(*record.Stream) *T
-	known map[*record.Stream]*T
+	known map[*record.Stream]*T // used since old was known
+	old   map[*record.Stream]*T // used before
 	batch *record.Batch
 	cur   []*T // by index into the batch's stream table
 }
 
 // NewStreams returns an empty cache that fills itself with build.
 func NewStreams[T any](build func(*record.Stream) *T) *Streams[T] {
-	return &Streams[T]{build: build, known: make(map[*record.Stream]*T)}
+	return &Streams[T]{build: build, known: make(map[*record.Stream]*T), old: make(map[*record.Stream]*T)}
 }
 
 // Use says that the next calls of Get are about b. It must be called whenever
@@ -48,10 +50,14 @@ func (s *Streams[T]) find(i uint16) *T {
 	st := s.batch.Streams()[i].Stream
 	e := s.known[st]
 	if e == nil {
-		if len(s.known) >= MaxCachedStreams {
-			clear(s.known) // the streams at work come back at once
+		if len(s.known) >= MaxCachedStreams/2 {
+			// Pods come and go; what was not used for so long is gone.
+			clear(s.old)
+			s.known, s.old = s.old, s.known
 		}
-		e = s.build(st)
+		if e = s.old[st]; e == nil {
+			e = s.build(st)
+		}
 		s.known[st] = e
 	}
 	s.cur[i] = e

@@ -133,11 +133,18 @@ func TestStreamsBounded(t *testing.T) {
 	if again := *s.Get(0); again != first || built != 1 {
 		t.Errorf("built %d times, entry %d then %d", built, first, again)
 	}
-	for i := range MaxCachedStreams + 10 {
+	// A stream that stays in use is made once, however many others come and go.
+	for i := range 3 * MaxCachedStreams {
 		s.Use(one(t, record.NewStream([]record.Attr{{Name: "pod", Value: fmt.Sprint(i)}}, nil, nil), "x"))
 		s.Get(0)
-		if len(s.known) > MaxCachedStreams {
-			t.Fatalf("%d streams kept", len(s.known))
+		if n := len(s.known) + len(s.old); n > MaxCachedStreams+1 {
+			t.Fatalf("%d streams kept", n)
+		}
+		if i%100 == 0 {
+			s.Use(b)
+			if *s.Get(0) != first {
+				t.Fatal("made again")
+			}
 		}
 	}
 	// A batch that is used again for other streams must not show the old ones.
