@@ -23,17 +23,17 @@ func (j *Joiner) docker(f *frame, line []byte, pos int, start, end int64, ext ex
 	case e.log.esc == len(raw)-2 && raw[len(raw)-1] == 'n': // the usual line
 		m.body.Len -= 2
 	default:
-		// Unescaping never makes it longer.
-		dst, ok := appendUnescaped(f.b.Reserve(len(raw))[:0], raw)
+		dst := f.b.Reserve(len(raw) + unescapeSlack)
+		n, ok := unescape(dst, raw)
 		if !ok {
 			return false
 		}
-		m.body = f.b.Extend(len(dst))
-		if n := len(dst); n > 0 && dst[n-1] == '\n' {
-			m.body.Len--
+		if n > 0 && dst[n-1] == '\n' {
+			n--
 		} else {
 			m.more = true
 		}
+		m.body = f.b.Extend(n)
 	}
 	if e.badTime {
 		m.time, m.timeText = f.now, f.span(pos+e.at.from, e.at.to-e.at.from)
@@ -169,49 +169,38 @@ func jsonString(p []byte, i int) (s str, next int, ok bool) {
 	}
 	i++
 	s.from, s.esc = i, -1
-	for {
-		i += plainPrefix(p[i:])
-		if i >= len(p) {
-			return s, 0, false
+	for i < len(p) {
+		if len(p)-i >= 8 {
+			w := binary.LittleEndian.Uint64(p[i:])
+			q, b := w^(ones*'"'), w^(ones*'\\')
+			// Quotes, backslashes and control characters: the lowest bit that
+			// is set is right, higher ones may be wrong.
+			m := ((q-ones)&^q | (b-ones)&^b | (w-ones*0x20)&^w) & highs
+			if m == 0 {
+				i += 8
+				continue
+			}
+			i += bits.TrailingZeros64(m) / 8
 		}
-		switch p[i] {
-		case '"':
+		switch c := p[i]; {
+		case c == '"':
 			s.to = i
 			return s, i + 1, true
-		case '\\':
+		case c == '\\':
 			if s.esc < 0 {
 				s.esc = i - s.from
 			}
 			i += 2
-			if i > len(p) {
-				return s, 0, false
-			}
-		default: // a control character
+		case c < 0x20:
 			return s, 0, false
+		default:
+			i++
 		}
 	}
+	return s, 0, false
 }
 
-// plainPrefix returns the number of bytes before the first quote, backslash or
-// control character. It looks at eight bytes at a time.
-func plainPrefix(p []byte) int {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	i := 0
-	for ; len(p)-i >= 8; i += 8 {
-		w := binary.LittleEndian.Uint64(p[i:])
-		q, s := w^(ones*'"'), w^(ones*'\\')
-		// The lowest set bit is exact; higher ones may be wrong.
-		if m := ((q-ones)&^q | (s-ones)&^s | (w-ones*0x20)&^w) & highs; m != 0 {
-			return i + bits.TrailingZeros64(m)/8
-		}
-	}
-	for ; i < len(p); i++ {
-		if c := p[i]; c == '"' || c == '\\' || c < 0x20 {
-			break
-		}
-	}
-	return i
-}
+const ones, highs = 0x0101010101010101, 0x8080808080808080
 
 // skipValue returns the index behind the JSON value that begins at p[i].
 func skipValue(p []byte, i int) (next int, ok bool) {
@@ -249,71 +238,64 @@ func skipValue(p []byte, i int) (next int, ok bool) {
 	return 0, false
 }
 
-// appendUnescaped appends the text that the inside of a JSON string stands
-// for. As in encoding/json a half of a surrogate pair becomes U+FFFD; unlike
-// there, bytes that are not UTF-8 are kept.
-func appendUnescaped(dst, p []byte) (_ []byte, ok bool) {
-	for {
-		n := escapePrefix(p)
-		dst = append(dst, p[:n]...)
-		p = p[n:]
-		if len(p) == 0 {
-			return dst, true
-		}
-		if len(p) < 2 {
-			return dst, false
-		}
-		c := p[1]
-		switch c {
-		case '"', '\\', '/':
-		case 'b':
-			c = '\b'
-		case 'f':
-			c = '\f'
-		case 'n':
-			c = '\n'
-		case 'r':
-			c = '\r'
-		case 't':
-			c = '\t'
-		case 'u':
-			r := hex4(p[2:])
-			if r < 0 {
-				return dst, false
-			}
-			p = p[6:]
-			if utf16.IsSurrogate(r) {
-				low := rune(-1)
-				if len(p) >= 6 && p[0] == '\\' && p[1] == 'u' {
-					low = hex4(p[2:])
-				}
-				if r = utf16.DecodeRune(r, low); r != utf8.RuneError {
-					p = p[6:]
-				}
-			}
-			dst = utf8.AppendRune(dst, r)
-			continue
-		default:
-			return dst, false
-		}
-		dst = append(dst, c)
-		p = p[2:]
-	}
-}
+// unescapeSlack is how much longer than its input unescape's output must be.
+const unescapeSlack = 8
 
-// escapePrefix returns the number of bytes before the first backslash.
-func escapePrefix(p []byte) int {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
+// escapes has what the byte behind a backslash stands for, 0 for none.
+var escapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+
+// unescape writes to dst the text that p, the inside of a JSON string, stands
+// for, and returns its length. dst must be unescapeSlack bytes longer than p.
+// As in encoding/json a half of a surrogate pair becomes U+FFFD; unlike there,
+// bytes that are not UTF-8 are kept.
+func unescape(dst, p []byte) (n int, ok bool) {
 	i := 0
-	for ; len(p)-i >= 8; i += 8 {
-		s := binary.LittleEndian.Uint64(p[i:]) ^ (ones * '\\')
-		if m := (s - ones) &^ s & highs; m != 0 {
-			return i + bits.TrailingZeros64(m)/8
+	for i < len(p) {
+		if len(p)-i >= 8 {
+			// Copy eight bytes and see how many of them are meant.
+			w := binary.LittleEndian.Uint64(p[i:])
+			binary.LittleEndian.PutUint64(dst[n:], w)
+			s := w ^ (ones * '\\')
+			m := (s - ones) &^ s & highs
+			if m == 0 {
+				i, n = i+8, n+8
+				continue
+			}
+			k := bits.TrailingZeros64(m) / 8
+			i, n = i+k, n+k
+		} else if p[i] != '\\' {
+			dst[n] = p[i]
+			i, n = i+1, n+1
+			continue
 		}
+		if i+1 >= len(p) {
+			return n, false
+		}
+		if c := escapes[p[i+1]]; c != 0 {
+			dst[n] = c
+			i, n = i+2, n+1
+			continue
+		}
+		r := rune(-1)
+		if p[i+1] == 'u' {
+			r = hex4(p[i+2:])
+		}
+		if r < 0 {
+			return n, false
+		}
+		i += 6
+		if utf16.IsSurrogate(r) {
+			low := rune(-1)
+			if len(p)-i >= 6 && p[i] == '\\' && p[i+1] == 'u' {
+				low = hex4(p[i+2:])
+			}
+			if r = utf16.DecodeRune(r, low); r != utf8.RuneError {
+				i += 6
+			}
+		}
+		n += utf8.EncodeRune(dst[n:], r)
 	}
-	for ; i < len(p) && p[i] != '\\'; i++ {
-	}
-	return i
+	return n, true
 }
 
 // hex4 returns the value of four hexadecimal digits, -1 if there are none.
