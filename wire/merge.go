@@ -30,9 +30,7 @@ type Own struct {
 func NewOwn(structural, optional []string) *Own {
 	o := &Own{}
 	for _, n := range structural {
-		if bit, ok := json.Known([]byte(n)); n == "" {
-			continue
-		} else if ok {
+		if bit, ok := json.Known([]byte(n)); ok {
 			o.mask |= 1 << bit
 		} else {
 			o.other = append(o.other, n)
@@ -55,7 +53,7 @@ func (o *Own) has(name []byte, bit uint8) bool {
 		return o.mask>>bit&1 != 0
 	}
 	for _, n := range o.other {
-		if n == string(name) || n[len(n)-1] == '.' && len(name) >= len(n) && string(name[:len(n)]) == n {
+		if n == string(name) || strings.HasSuffix(n, ".") && len(name) >= len(n) && string(name[:len(n)]) == n {
 			return true
 		}
 	}
