@@ -395,3 +395,33 @@ func TestStdoutClosedReaderEndsQuietly(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestStdoutPausedReaderDoesNotHoldTheSend(t *testing.T) {
+	r, w := io.Pipe() // blocks until read
+	o, err := NewStdout(StdoutConfig{Format: Format{Name: "raw"}, W: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	started := make(chan struct{})
+	go func() {
+		p := make([]byte, 2)
+		_, _ = io.ReadFull(r, p) // in the middle of the write
+		close(started)
+	}()
+	go func() { <-started; cancel() }()
+	if _, err := o.Send(ctx, someParts("one")); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	// The next waits for its turn; together they are whole lines.
+	got := make(chan string)
+	go func() {
+		p, _ := io.ReadAll(r)
+		got <- string(p)
+	}()
+	mustSend(t, o, "two")
+	_ = w.Close()
+	if s := <-got; s != "e\ntwo\n" {
+		t.Errorf("%q", s)
+	}
+}

@@ -541,7 +541,9 @@ func TestCloseEndsSends(t *testing.T) {
 
 func TestConfigErrors(t *testing.T) {
 	for name, c := range map[string]HTTPConfig{
-		"want http or https": {URL: "ftp://x"},
+		"must be http":       {URL: "ftp://x"},
+		"must be":            {URL: "canary:9200"},
+		"is not encrypted":   {URL: "http://host", TLS: TLS{CA: "/x"}},
 		"cannot be parsed":   {URL: "http://u:canary@ho st"},
 		"auth is set too":    {URL: "http://u:canary@host", Auth: Auth{Bearer: "x"}},
 		"only one of":        {URL: "http://host", Auth: Auth{Bearer: "x", APIKey: "y"}},

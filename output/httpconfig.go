@@ -104,7 +104,10 @@ func (c HTTPConfig) checked(schemes ...string) (HTTPConfig, *url.URL, error) {
 		ok = ok || u.Scheme == s
 	}
 	if !ok || u.Host == "" {
-		return c, nil, fmt.Errorf("output: URL %s: want %s://host", redactURL(u), strings.Join(schemes, " or "))
+		return c, nil, fmt.Errorf("output: the URL must be %s://host:port", strings.Join(schemes, "://…, "))
+	}
+	if c.TLS != (TLS{}) && (u.Scheme == "http" || u.Scheme == "grpc") {
+		return c, nil, fmt.Errorf("output: URL %s is not encrypted, and tls is set; write %ss://", redactURL(u), u.Scheme)
 	}
 	if u.User != nil {
 		if c.Auth != (Auth{}) {

@@ -52,7 +52,6 @@ func TestFailure112_SecretsNeverPrinted(t *testing.T) {
 			conf := HTTPConfig{
 				URL:     "http://user:" + canary + "@" + host + path + "?token=" + canary,
 				Headers: map[string]Secret{"X-Key": canary}, Logger: log,
-				TLS: TLS{InsecureSkipVerify: true},
 			}
 			o := newJSONL(t, JSONLConfig{HTTPConfig: conf})
 			_, err := o.Send(t.Context(), someParts("body"))

@@ -27,15 +27,17 @@ type StdoutConfig struct {
 }
 
 // Stdout writes records to the standard output, one write per Send. What the
-// write took counts as delivered.
+// write took counts as delivered. A write that blocks, because a pager pauses,
+// outlives its Send when the Send's context ends, and the next waits for it.
 type Stdout struct {
 	enc    *encoders
+	w      io.Writer
 	closed chan struct{}
+	once   sync.Once
+	turn   chan struct{} // holds a value while nobody writes
 
-	mu   sync.Mutex
-	w    io.Writer
+	// Of who has the turn:
 	torn bool // the last write ended within a line
-	gone bool
 }
 
 // NewStdout returns an output to the standard output.
@@ -47,7 +49,9 @@ func NewStdout(c StdoutConfig) (*Stdout, error) {
 	if c.W == nil {
 		c.W = os.Stdout
 	}
-	return &Stdout{enc: enc, w: c.W, closed: make(chan struct{})}, nil
+	s := &Stdout{enc: enc, w: c.W, closed: make(chan struct{}), turn: make(chan struct{}, 1)}
+	s.turn <- struct{}{}
+	return s, nil
 }
 
 // String names the output.
@@ -56,37 +60,59 @@ func (s *Stdout) String() string { return "stdout" }
 // Send writes the records of parts.
 func (s *Stdout) Send(ctx context.Context, parts []record.Part) (ack.Result, error) {
 	w := getWork()
-	defer w.put()
 	enc := s.enc.get()
 	w.raw = enc.Append(w.raw[:0], parts)
 	s.enc.put(enc)
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gone {
-		return ack.Result{}, &ack.SendError{Kind: ack.Retry, Err: fmt.Errorf("write stdout: %w", ErrClosed)}
+	select {
+	case <-ctx.Done():
+		w.put()
+		return ack.Result{}, ctx.Err()
+	case <-s.closed:
+		w.put()
+		return ack.Result{}, s.failed(ErrClosed)
+	case <-s.turn:
 	}
 	if err := ctx.Err(); err != nil {
+		s.turn <- struct{}{}
+		w.put()
 		return ack.Result{}, err
 	}
+	size := len(w.raw)
+	ended := make(chan error, 1)
+	go func() { // ends with the write, whoever still waits for it
+		err := s.write(w.raw)
+		w.put()
+		ended <- err
+		s.turn <- struct{}{}
+	}()
+	select {
+	case <-ctx.Done():
+		return ack.Result{}, ctx.Err()
+	case err := <-ended:
+		if err != nil {
+			return ack.Result{}, s.failed(err)
+		}
+		return ack.Result{Bytes: size}, nil
+	}
+}
+
+func (s *Stdout) write(p []byte) error {
 	if s.torn {
 		if _, err := s.w.Write([]byte{'\n'}); err != nil {
-			return ack.Result{}, s.failed(err)
+			return err
 		}
 		s.torn = false
 	}
-	n, err := s.w.Write(w.raw)
+	n, err := s.w.Write(p)
 	if err != nil {
-		s.torn = n > 0 && w.raw[n-1] != '\n'
-		return ack.Result{}, s.failed(err)
+		s.torn = n > 0 && p[n-1] != '\n'
 	}
-	return ack.Result{Bytes: n}, nil
+	return err
 }
 
 func (s *Stdout) failed(err error) error {
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, os.ErrClosed) {
-		s.gone = true
-		close(s.closed)
+		s.once.Do(func() { close(s.closed) })
 		err = fmt.Errorf("%w: %w", ErrClosed, err)
 	}
 	return &ack.SendError{Kind: ack.Retry, Err: fmt.Errorf("write stdout: %w", err)}
@@ -106,13 +132,9 @@ func (s *Stdout) Probe(context.Context) error {
 	}
 }
 
-// Close ends the output; the writer stays open.
+// Close ends the output; the writer stays open, and a write that blocks goes
+// on until its reader does.
 func (s *Stdout) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.gone {
-		s.gone = true
-		close(s.closed)
-	}
+	s.once.Do(func() { close(s.closed) })
 	return nil
 }
