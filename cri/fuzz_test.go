@@ -172,7 +172,7 @@ func FuzzDocker(f *testing.F) {
 // interleaved, over rotations, with restarts anywhere, and wants them back.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		const maxLine = 40
+		maxLine := rapid.IntRange(2, 40).Draw(t, "maxLine")
 		docker := rapid.Bool().Draw(t, "docker")
 		limit := rapid.IntRange(1, 12).Draw(t, "limit")
 		n := rapid.IntRange(1, 12).Draw(t, "messages")
@@ -208,16 +208,36 @@ func TestModel(t *testing.T) {
 		c := Config{MaxLine: maxLine}
 		j := newSmall(c)
 		var got [2][]string
+		type place struct {
+			stream     string
+			gen        uint64
+			start, end int64
+		}
+		seen := map[place]bool{} // what ids are made of
+		var more [2]bool         // the last record of the stream was flagged Partial
 		take := func(rs []rec) {
 			for _, r := range rs {
-				if r.Flags != 0 {
-					t.Fatalf("flags of %v", r)
-				}
 				s := 0
 				if r.Stream == "stderr" {
 					s = 1
 				}
-				got[s] = append(got[s], r.Body)
+				if len(r.Body) > maxLine || r.Flags.Has(record.ParseError) {
+					t.Fatalf("bad record %v", r)
+				}
+				at := place{r.Stream, r.Gen, r.Start, r.End}
+				if seen[at] || r.End <= r.Start {
+					t.Fatalf("no place of its own: %v", r)
+				}
+				seen[at] = true
+				if r.Flags.Has(record.Continued) != more[s] {
+					t.Fatalf("continued, or not: %v", r)
+				}
+				if more[s] {
+					got[s][len(got[s])-1] += r.Body
+				} else {
+					got[s] = append(got[s], r.Body)
+				}
+				more[s] = r.Flags.Has(record.Partial)
 			}
 		}
 		id := func(g int) record.ID { return record.ID{Lo: uint64(g) + 1} }
@@ -232,6 +252,9 @@ func TestModel(t *testing.T) {
 			cut := rapid.IntRange(0, len(gens[g])).Draw(t, "cut")
 			rs, left := feed(j, gens[g][:cut], 0, testNow, More, rapid.IntRange(1, 100).Draw(t, "step"))
 			take(rs)
+			if rapid.IntRange(0, 3).Draw(t, "flush") == 0 {
+				take(flush(j))
+			}
 			pos := cut - left
 			if rapid.Bool().Draw(t, "restart") {
 				s := j.State()
