@@ -228,7 +228,7 @@ func (d *Deliverer) dispatch(sendCtx context.Context, now time.Time) (sent bool,
 		r = d.batch.take()
 		d.fresh = false
 	} else {
-		r = heap.Pop(&d.delayed).(*request)
+		r = d.takeDelayed(now)
 		d.fresh = true
 	}
 	if r.first.IsZero() {
@@ -243,6 +243,25 @@ func (d *Deliverer) dispatch(sendCtx context.Context, now time.Time) (sent bool,
 	e.requests++
 	go d.attempt(sendCtx, r)
 	return true, time.Time{}
+}
+
+// takeDelayed returns the delayed request that is due first, together with
+// others that are due and hold what single records left over: under overload
+// every answer leaves a few, and a slot each would be a waste.
+func (d *Deliverer) takeDelayed(now time.Time) *request {
+	r := heap.Pop(&d.delayed).(*request)
+	// Merging must not move the end of retry.for by more than a tenth.
+	slack := d.c.Retry.For / 10
+	for r.rest && len(d.delayed) > 0 {
+		o := d.delayed[0]
+		if !o.rest || o.due.After(now) || r.bytes+o.bytes > d.size.bytes(now) || d.c.Batch.Records > 0 && r.records+o.records > d.c.Batch.Records ||
+			d.c.Retry.For > 0 && o.first.Sub(r.first).Abs() > slack {
+			break
+		}
+		heap.Pop(&d.delayed)
+		r.merge(o)
+	}
+	return r
 }
 
 // attempt sends r. Run waits for its answer.

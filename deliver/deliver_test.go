@@ -125,9 +125,13 @@ func TestFailure75_DownFor72Hours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const outage = 72 * time.Hour
 		begin := time.Now()
+		var first time.Time // success
 		s := &sink{f: func(context.Context, int, []record.Part) (ack.Result, error) {
 			if time.Since(begin) < outage {
 				return ack.Result{}, errDown
+			}
+			if first.IsZero() {
+				first = time.Now()
 			}
 			return ack.Result{}, nil
 		}}
@@ -158,6 +162,9 @@ func TestFailure75_DownFor72Hours(t *testing.T) {
 		}
 		if took := time.Since(back); took > 30*time.Second {
 			t.Errorf("all delivered %s after the end of the outage", took)
+		}
+		if took := time.Since(first); took > time.Second {
+			t.Errorf("all delivered %s after the first success: requests sat out their delays", took)
 		}
 	})
 }
@@ -268,6 +275,28 @@ func TestFailure79_OutcomesPerRecord(t *testing.T) {
 	})
 }
 
+// What single records of many requests left over is sent again together.
+func TestRestsAreMerged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		overload := time.Now().Add(time.Minute)
+		s := &sink{f: func(_ context.Context, _ int, parts []record.Part) (ack.Result, error) {
+			r := failures(parts, func(v int) (bool, bool) { return v%10 == 0 && time.Now().Before(overload), false })
+			r.RetryAfter = max(0, time.Until(overload))
+			return r, nil
+		}}
+		r := start(t, t.Context(), Config{Endpoints: one(s), Batch: Batch{Records: 100, Wait: -1}, Rand: func() float64 { return 0 }})
+		for range 20 {
+			r.put(100, 10)
+		}
+		if sum := r.end(); sum[ack.Delivered] != 2000 {
+			t.Errorf("%v", sum)
+		}
+		if s.attempts != 20+2 {
+			t.Errorf("%d attempts for 20 requests and 200 records left over", s.attempts)
+		}
+	})
+}
+
 // A result that does not fit the request delivers nothing.
 func TestMalformedResultIsAFailure(t *testing.T) {
 	for _, f := range [][]ack.Failure{
@@ -365,6 +394,46 @@ func TestFailure80_RetriesDoNotBlockOthers(t *testing.T) {
 		}
 		cancel()
 		<-r.err
+	})
+}
+
+// Neither do many that are always due again keep fresh ones from a slot, nor the
+// other way round.
+func TestFailure80_FreshAndRetriedTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const poison, good = 10, 100
+		begin := time.Now()
+		s := &sink{f: func(_ context.Context, _ int, parts []record.Part) (ack.Result, error) {
+			<-time.After(10 * time.Millisecond)
+			if numbers(parts)[0] < poison && time.Since(begin) < 3*time.Second {
+				return ack.Result{}, errDown
+			}
+			return ack.Result{}, nil
+		}}
+		r := start(t, t.Context(), Config{Endpoints: one(s), Concurrency: 1, Eject: Eject{Errors: 1 << 30}, Batch: Batch{Records: 1, Wait: -1},
+			Retry: Retry{MinDelay: time.Millisecond, MaxDelay: time.Millisecond}})
+		r.put(poison+good, 10)
+		<-time.After(2900 * time.Millisecond)
+		if n := r.Waiting(); n != poison {
+			t.Errorf("%d records wait after 290 attempts, want the %d that fail", n, poison)
+		}
+		// Now they would succeed, while there is always something fresh.
+		for range 100 {
+			r.put(1, 10)
+		}
+		<-time.After(300 * time.Millisecond)
+		synctest.Wait()
+		for n := range poison {
+			s.mu.Lock()
+			if s.got[n] != 1 {
+				t.Errorf("record %d waits behind fresh ones", n)
+			}
+			s.mu.Unlock()
+		}
+		if n := r.Waiting(); n < 50 {
+			t.Errorf("only %d fresh records wait: the test shows nothing", n)
+		}
+		r.end()
 	})
 }
 

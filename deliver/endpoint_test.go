@@ -144,38 +144,43 @@ func TestAllEjected(t *testing.T) {
 	})
 }
 
+// An endpoint that is back takes one request, then two, then four, whatever the
+// others are used to.
 func TestSlowStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		back := time.Now().Add(time.Minute)
-		all, eps := servers(1, func(int) error {
-			if time.Now().Before(back) {
+		back := time.Now().Add(2 * time.Minute)
+		all, eps := servers(2, func(i int) error {
+			if i == 0 && time.Now().Before(back) {
 				return errDown
 			}
 			<-time.After(time.Second)
 			return nil
 		})
-		r := start(t, t.Context(), Config{Endpoints: eps, Batch: Batch{Records: 1, Wait: -1}, Concurrency: 8})
-		r.put(100, 10)
-		<-time.After(time.Minute)
-		all[0].mu.Lock()
-		all[0].peak = 0
-		all[0].mu.Unlock()
-		for p := 0; p == 0; {
-			<-time.After(100 * time.Millisecond)
+		r := start(t, t.Context(), Config{Endpoints: eps, Batch: Batch{Records: 1, Wait: -1}, Concurrency: 16, Balance: LeastInflight})
+		r.put(3000, 10)
+		peak := func() int {
 			all[0].mu.Lock()
-			p = all[0].peak
-			all[0].mu.Unlock()
+			defer all[0].mu.Unlock()
+			p := all[0].peak
+			all[0].peak = all[0].inflight
+			return p
 		}
-		<-time.After(1200 * time.Millisecond)
-		all[0].mu.Lock()
-		if all[0].peak > 2 {
-			t.Errorf("%d requests at once just after the return", all[0].peak)
+		<-time.After(2 * time.Minute)
+		if st := r.Stats(); st.Limit < 8 {
+			t.Fatalf("limit %d: the test shows nothing", st.Limit)
 		}
-		all[0].mu.Unlock()
+		for peak(); peak() == 0; {
+			<-time.After(100 * time.Millisecond)
+		}
+		var got []int
+		for range 5 {
+			<-time.After(1050 * time.Millisecond)
+			got = append(got, peak())
+		}
+		if got[0] > 2 || got[1] > 4 || got[4] < 6 {
+			t.Errorf("requests at once in the seconds after the return: %v", got)
+		}
 		r.end()
-		if all[0].peak != 8 {
-			t.Errorf("at most %d requests at once in the end, want 8", all[0].peak)
-		}
 	})
 }
 

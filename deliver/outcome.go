@@ -150,7 +150,7 @@ func (d *Deliverer) handle(a answer) {
 			head = r.split(r.records/2, true)
 		}
 		d.stats.splits++
-		head.due, r.due = now, now
+		head.due, r.due, r.rest = now, now, false
 		heap.Push(&d.delayed, head)
 		heap.Push(&d.delayed, r)
 	case Unauthorized:
@@ -292,6 +292,7 @@ func (d *Deliverer) settle(r *request, failures []ack.Failure) (again *request, 
 		if len(retry) > 0 {
 			if again == nil {
 				again = r.child()
+				again.rest = true
 			}
 			q := p.Select(retry)
 			again.add(q, q.Size(), r.oldest)

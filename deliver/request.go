@@ -17,6 +17,7 @@ type request struct {
 	tries   int       // failures in a row that another attempt may cure
 	due     time.Time // not sent before
 	asked   bool      // due was named by the destination: an endpoint's return changes nothing
+	rest    bool      // its records failed one by one: it may be merged with others of the kind
 
 	// while in flight
 	endpoint  *endpoint
@@ -36,6 +37,20 @@ func (r *request) add(p record.Part, bytes int, since time.Time) {
 // child returns an empty request with r's history.
 func (r *request) child() *request {
 	return &request{oldest: r.oldest, first: r.first, tries: r.tries}
+}
+
+// merge moves everything from o to r.
+func (r *request) merge(o *request) {
+	r.parts = append(r.parts, o.parts...)
+	r.bytes += o.bytes
+	r.records += o.records
+	r.tries = max(r.tries, o.tries)
+	if o.oldest.Before(r.oldest) {
+		r.oldest = o.oldest
+	}
+	if o.first.Before(r.first) {
+		r.first = o.first
+	}
 }
 
 // split moves the first of r's records to a new request: as many as hold the
