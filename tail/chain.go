@@ -142,12 +142,14 @@ func (in *Input) reconcile(c *chain, files []sibling) {
 		before = g
 	}
 	c.order(found)
+	in.takeLinks(c)
 	if incomplete {
 		in.dirAt(c.dir).hot = true
 	}
 	again := false
 	for _, g := range slices.Clone(c.gens) {
 		if g.found {
+			in.hold(c, g)
 			continue
 		}
 		if incomplete && g.fd < 0 {
@@ -166,7 +168,7 @@ func (in *Input) reconcile(c *chain, files []sibling) {
 		if g.deleted.IsZero() {
 			g.deleted = in.now
 		}
-		if g.fd < 0 {
+		if g.fd < 0 && !g.linked {
 			in.vanished(c, g)
 		}
 	}
@@ -446,11 +448,16 @@ func (in *Input) vanished(c *chain, g *generation) {
 	}
 	g.sealed = true
 	if wasRestored && c.continuityLost(g) {
-		in.addGap(c, &gap{
-			Generation: g.key, From: g.size, To: g.size, Reason: reasonUnknown,
-			Since: c.lastSeen.UnixNano(), Until: in.now.UnixNano(),
-		})
+		in.unknownGap(c, g)
 	}
+}
+
+// unknownGap says that after g others may have come and gone unseen.
+func (in *Input) unknownGap(c *chain, g *generation) {
+	in.addGap(c, &gap{
+		Generation: g.key, From: g.size, To: g.size, Reason: reasonUnknown,
+		Since: c.lastSeen.UnixNano(), Until: in.now.UnixNano(),
+	})
 }
 
 // continuityLost reports whether after g, gone, more may have been written that
@@ -523,22 +530,26 @@ func (in *Input) prune(c *chain) {
 	keep := c.openFrom()
 	kept := c.gens[:0]
 	for i, g := range c.gens {
-		if !in.over(c, g) || i >= keep {
+		if i >= keep || !g.sealed || g.acked < g.size-g.lost || c.pending(g) {
 			kept = append(kept, g)
 			continue
 		}
-		in.unhold(c, g)
+		if !g.superseded.IsZero() || !g.deleted.IsZero() {
+			in.unhold(c, g)
+		}
+		if !in.over(g) {
+			kept = append(kept, g)
+			continue
+		}
 		c.dirty = true
 	}
 	clear(c.gens[len(kept):])
 	c.gens = kept
 }
 
-// over reports whether g is finished and cannot be read again.
-func (in *Input) over(c *chain, g *generation) bool {
-	if !g.sealed || g.acked < g.size-g.lost || c.pending(g) {
-		return false
-	}
+// over reports whether g, of which everything is finished, cannot be read
+// again.
+func (in *Input) over(g *generation) bool {
 	if g.fd >= 0 && in.now.Sub(g.grown) > lateGrace && (!g.onDisk() || !g.superseded.IsZero() && in.now.Sub(g.superseded) > lateGrace) {
 		in.closeFile(g)
 	}

@@ -65,6 +65,7 @@ type generation struct {
 	deleted    time.Time // since when it has no name
 	truncated  bool      // the file lives on as another generation
 	linked     bool      // it has a name in the hold directory
+	linkGz     bool      // and is compressed there
 	retry      time.Time // not before, after an error
 	backoff    time.Duration
 	restored   bool // from the checkpoint and not found yet
@@ -127,7 +128,7 @@ func (g *generation) here() anchor {
 func (g *generation) finished() bool { return g.pos >= g.size-g.lost && (!g.gz || g.eof || g.sealed) }
 
 // onDisk reports whether the file can be opened again by a name.
-func (g *generation) onDisk() bool { return g.name != "" }
+func (g *generation) onDisk() bool { return g.name != "" || g.linked }
 
 // readRaw reads uncompressed bytes at off through whichever handle is open.
 func (in *Input) readRaw(g *generation, p []byte, off int64) (int, error) {

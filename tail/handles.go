@@ -65,7 +65,16 @@ func (in *Input) closeFile(g *generation) {
 // reopen opens the file of g by its name and makes sure that it is the same.
 // ok is false if it is not there any more; the next scan finds out more.
 func (in *Input) reopen(c *chain, g *generation) (ok bool, err error) {
-	fd, st, err := in.openFile(c, g.name)
+	var fd int
+	var st stat
+	gz := isGz(g.name)
+	if g.name != "" {
+		fd, st, err = in.openFile(c, g.name)
+	} else {
+		in.makeRoom()
+		fd, st, err = in.sys.openBeneath(in.cfg.Hold.LinkDir, c.linkOf(g))
+		gz = g.linkGz
+	}
 	if err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			in.rescan(c)
@@ -73,7 +82,6 @@ func (in *Input) reopen(c *chain, g *generation) (ok bool, err error) {
 		}
 		return false, err
 	}
-	gz := isGz(g.name)
 	was := *g
 	in.adopt(g, fd, st, gz)
 	a := g.proof

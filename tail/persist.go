@@ -39,6 +39,8 @@ type savedGeneration struct {
 	Lost    int64     `json:"lost,omitempty"`
 	Origin  int64     `json:"origin,omitempty"`
 	Sealed  bool      `json:"sealed,omitempty"`
+	Linked  bool      `json:"linked,omitempty"`
+	LinkGz  bool      `json:"link_gz,omitempty"`
 	ProofN  int       `json:"proof_len,omitempty"`
 	Proof   uint64    `json:"proof,omitempty"`
 	ProofAt int64     `json:"proof_at,omitempty"`
@@ -120,7 +122,7 @@ func (in *Input) saveChain(c *chain) *savedChain {
 		s.Gens = append(s.Gens, savedGeneration{
 			Key: g.key, Base: g.base, Ordinal: g.ord, Head: g.head, Name: g.name, Dev: g.dev, Ino: g.ino,
 			Mtime: g.mtime, FSize: g.fsize, Gz: g.gz, Size: g.size, Acked: g.acked, Lost: g.lost,
-			Origin: g.origin, Sealed: g.sealed, ProofN: g.proof.n, Proof: g.proof.hash, ProofAt: g.proof.off,
+			Origin: g.origin, Sealed: g.sealed, Linked: g.linked, LinkGz: g.linkGz, ProofN: g.proof.n, Proof: g.proof.hash, ProofAt: g.proof.off,
 		})
 	}
 	return s

@@ -83,7 +83,7 @@ func (in *Input) poll(c *chain) {
 	for i, g := range c.gens {
 		// Of the older ones, only the last may still be written to.
 		if g.gz || g.sealed && i < len(c.gens)-2 || g.fd < 0 && g.name == "" {
-			continue
+			continue // of those with only a link nobody writes any more
 		}
 		var st stat
 		var err error

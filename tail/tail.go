@@ -55,6 +55,7 @@ type Input struct {
 	nulBytes    uint64
 	lines       cri.Stats // of chains that are gone
 
+	links        *holder   // nil: no links
 	notify       *notifier // nil: off
 	notifyFailed bool
 
@@ -67,7 +68,8 @@ const fullScan = 10 * time.Second
 // saveEvery is how often positions are saved.
 const saveEvery = time.Second
 
-// New returns an Input. It reads the checkpoint but touches no log file.
+// New returns an Input. It reads the checkpoint and lists the hold directory but
+// touches no log file.
 func New(cfg Config) (*Input, error) {
 	cfg.Paths = slices.Clone(cfg.Paths)
 	if err := cfg.setDefaults(); err != nil {
@@ -84,6 +86,7 @@ func New(cfg Config) (*Input, error) {
 	in.roots = rootsOf(&cfg)
 	in.now = cfg.Clock()
 	in.load()
+	in.startHold()
 	in.startAtEnd = cfg.Start == EndOfFile && !in.known
 	in.stats.Store(in.collect())
 	return in, nil
