@@ -184,6 +184,7 @@ func (in *Input) reconcile(c *chain, files []sibling) {
 			if _, err := in.reopen(c, g); err != nil {
 				in.fail(c, g, err)
 			}
+			in.hold(c, g)
 		}
 	}
 	c.nextPoll = time.Time{}

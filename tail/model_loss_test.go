@@ -20,20 +20,35 @@ import (
 func TestModelLoss(t *testing.T) {
 	for i := range *modelSeeds {
 		seed := *modelFirst + uint64(i)
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { modelLoss(t, seed) })
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { modelLoss(t, seed, false) })
 		if t.Failed() {
 			return
 		}
 	}
 }
 
-func modelLoss(t *testing.T, seed uint64) {
+// TestModelHold is TestModelLoss with links: what a reader has seen once
+// survives its kill, so nothing is lost.
+func TestModelHold(t *testing.T) {
+	for i := range *modelSeeds {
+		seed := *modelFirst + uint64(i)
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { modelLoss(t, seed, true) })
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func modelLoss(t *testing.T, seed uint64, links bool) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	n := newNode(t)
 	n.cfg.MaxHandles = 1 + r.IntN(8)
 	n.cfg.ReadBytes = 1 << (8 + r.IntN(9))
 	n.cfg.PartialAge = time.Hour
 	n.sink.hold = true
+	if links {
+		n.cfg.Hold = Hold{By: HoldLink, LinkDir: filepath.Join(n.dir, "hold")}
+	}
 	n.start()
 	p := n.path("a", "c", "0.log")
 	var files []string
@@ -62,6 +77,9 @@ func modelLoss(t *testing.T, seed uint64) {
 				compress(t, files[k-2])
 				files[k-2] += ".gz"
 			}
+			if links {
+				n.everythingSeen()
+			}
 			for len(files) > 2 {
 				remove(t, files[0])
 				files = files[1:]
@@ -80,6 +98,8 @@ func modelLoss(t *testing.T, seed uint64) {
 	n.sink.full = false
 	n.settle()
 	n.sink.finishAll()
+	n.settle()
+	n.step(time.Minute)
 	n.settle()
 
 	ids := map[string]bool{}
@@ -121,6 +141,14 @@ func modelLoss(t *testing.T, seed uint64) {
 	// did arrive; never the other way round, unless it says "unknown".
 	if missing > l.Lost && !unknown {
 		t.Errorf("%d bytes are missing, %d are counted as lost, and no gap is unknown", missing, l.Lost)
+	}
+	if links {
+		if missing != 0 || l.Lost != 0 {
+			t.Errorf("%d bytes are missing, %d are counted as lost", missing, l.Lost)
+		}
+		if k := heldFiles(t, n.cfg.Hold.LinkDir); k > 1 {
+			t.Errorf("%d links are left", k)
+		}
 	}
 	if missing > 0 && len(n.sink.gaps()) == 0 {
 		t.Errorf("%d bytes are missing without a gap record", missing)
