@@ -988,3 +988,30 @@ func TestExcludedIsNotReadAndWaitIsBounded(t *testing.T) {
 	n.settle()
 	wantBodies(t, n.sink.bodies(), "waiting", "excluded")
 }
+
+func TestFailure62_StateLostKeepsIDs(t *testing.T) {
+	n := newNode(t)
+	p := n.path("a", "c", "0.log")
+	for i := range 3 {
+		text, _ := n.lines(i*10, 10)
+		appendFile(t, p, text)
+		if i < 2 {
+			rename(t, p, fmt.Sprintf("%s.20261122-%06d", p, i))
+		}
+	}
+	n.start()
+	n.settle()
+	compress(t, p+".20261122-000000")
+	n.kill()
+	remove(t, filepath.Join(n.dir, "state"))
+	n.start()
+	n.settle()
+	if k := len(n.sink.all); k != 60 {
+		t.Fatalf("%d records", k)
+	}
+	for i := range 30 {
+		if a, b := n.sink.all[i], n.sink.all[30+i]; a.id() != b.id() {
+			t.Errorf("ids %s and %s", a.id(), b.id())
+		}
+	}
+}

@@ -40,12 +40,23 @@ type testSink struct {
 	full bool
 	hold bool // do not finish batches by themselves
 	room chan struct{}
+
+	came    chan struct{} // a batch came
+	refused chan struct{} // there was no room
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 func (s *testSink) Get() *record.Batch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.full {
+		signal(s.refused)
 		return nil
 	}
 	return record.NewBatch(nil)
@@ -67,6 +78,7 @@ func (s *testSink) Put(ctx context.Context, b *record.Batch) error {
 	b.Freeze()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer signal(s.came)
 	for _, i := range b.Live() {
 		r := b.Record(int(i))
 		st := b.Streams()[r.Stream]
@@ -135,7 +147,7 @@ type node struct {
 }
 
 func newNode(t testing.TB) *node {
-	n := &node{t: t, dir: t.TempDir(), now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), sink: &testSink{}}
+	n := &node{t: t, dir: t.TempDir(), now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), sink: &testSink{came: make(chan struct{}, 1), refused: make(chan struct{}, 1)}}
 	n.pods = filepath.Join(n.dir, "pods")
 	os.MkdirAll(n.pods, 0o755)
 	n.cfg = Config{

@@ -106,8 +106,10 @@ func TestRunReadsAndFinishes(t *testing.T) {
 	go func() { done <- n.in.Run(ctx, n.sink) }()
 	wait := func(k int) {
 		t.Helper()
-		for end := time.Now().Add(time.Minute); len(n.sink.bodies()) < k; time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
+		for len(n.sink.bodies()) < k {
+			select {
+			case <-n.sink.came:
+			case <-time.After(time.Minute):
 				t.Fatalf("%d records", len(n.sink.bodies()))
 			}
 		}
@@ -151,23 +153,40 @@ func TestRunWaitsForRoom(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- n.in.Run(ctx, n.sink) }()
-	for n.in.Stats().Full == false {
-		time.Sleep(time.Millisecond)
-	}
+	<-n.sink.refused
 	n.sink.mu.Lock()
 	n.sink.full, n.sink.room = false, nil
 	n.sink.mu.Unlock()
 	close(room)
-	for end := time.Now().Add(time.Minute); len(n.sink.bodies()) == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("not woken")
-		}
+	select {
+	case <-n.sink.came:
+	case <-time.After(time.Minute):
+		t.Fatal("not woken")
 	}
 	cancel()
 	<-done
 }
 
-// fakeBackend is a sink that forgets at once.
+// BenchmarkIdle is what half a thousand quiet containers cost: a poll of all
+// files, and once a second a look at all directories.
+func BenchmarkIdle500(b *testing.B) {
+	n := newNode(b)
+	for i := range 500 {
+		appendFile(b, n.path(fmt.Sprint("p", i), "c", "0.log"), n.out("line"))
+	}
+	n.start()
+	n.settle()
+	sink := &discard{}
+	b.ReportAllocs()
+	for b.Loop() {
+		n.now = n.now.Add(250 * time.Millisecond)
+		if _, err := n.in.step(b.Context(), sink); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// discard is a sink that forgets at once.
 type discard struct {
 	pool  record.Pool
 	bytes int64

@@ -77,6 +77,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		}
 	case errors.As(err, &configErrors):
 		configErrors.Format(errOut, colorFor(errOut))
+		fmt.Fprintf(errOut, "%s. Nothing was started (exit %d).\n", configErrors.Summary(), exitConfig)
 		return exitConfig
 	case errors.As(err, &coded):
 		fmt.Fprintf(errOut, "weir: %v\n", err)
