@@ -75,6 +75,9 @@ func (s *testSink) Put(ctx context.Context, b *record.Batch) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	for _, r := range b.Records() {
+		b.Streams()[r.Stream].Token.CountRead(1) // as the engine does
+	}
 	b.Freeze()
 	s.mu.Lock()
 	defer s.mu.Unlock()

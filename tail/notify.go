@@ -113,11 +113,10 @@ func (n *notifier) take(p []byte) {
 func (n *notifier) hints() (dirs map[string]bool, all bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	dirs, all = n.dirty, n.all
-	if len(dirs) > 0 {
-		n.dirty = map[string]bool{}
+	all, n.all = n.all, false
+	if len(n.dirty) > 0 {
+		dirs, n.dirty = n.dirty, map[string]bool{}
 	}
-	n.all = false
 	return dirs, all
 }
 

@@ -220,7 +220,7 @@ func (in *Input) visit(c *chain, b *record.Batch) (progress bool) {
 		progress = in.read(c, g, b, mode) || progress
 	}
 	if progress || b.NumRecords() > records0 {
-		in.track(c, g, b, streams0, b.NumRecords()-records0, sent)
+		in.track(c, g, b, streams0, sent)
 	}
 	return progress
 }
@@ -238,7 +238,7 @@ func (in *Input) flushPartials(c *chain, b *record.Batch, olderThan int64) {
 }
 
 // track puts a token on what a visit added to b.
-func (in *Input) track(c *chain, g *generation, b *record.Batch, streams0, records int, sent *gap) {
+func (in *Input) track(c *chain, g *generation, b *record.Batch, streams0 int, sent *gap) {
 	m := mark{seq: c.nextMark, g: g, state: c.joiner.State(), gap: sent}
 	if g == nil || g.key.IsZero() {
 		m.g = nil
@@ -248,7 +248,6 @@ func (in *Input) track(c *chain, g *generation, b *record.Batch, streams0, recor
 	c.nextMark++
 	tok := c.tracker.Track(m.seq, in.now)
 	tok.Expect(in.cfg.Book.Len())
-	tok.CountRead(records)
 	if c.head > 0 && len(c.marks) == cap(c.marks) {
 		n := copy(c.marks, c.marks[c.head:])
 		clear(c.marks[n:])
