@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 )
@@ -108,6 +109,10 @@ func (p *Pods) Run(ctx context.Context) error {
 	quiet := logr.Discard()
 	r := cache.NewReflectorWithOptions(p.client.listerWatcher(), &corev1.Pod{}, p.store, cache.ReflectorOptions{
 		Name: "weir", Logger: &quiet,
+		// client-go's own goes up to a minute, and after an outage it takes
+		// two rounds: one until the server is there, one because it has
+		// forgotten our version.
+		Backoff: &wait.Backoff{Duration: 800 * time.Millisecond, Factor: 2, Jitter: 1, Steps: 6, Cap: 12 * time.Second},
 	})
 	var wg sync.WaitGroup
 	wg.Go(func() { r.RunWithContext(ctx) })
