@@ -127,7 +127,7 @@ func (in *Input) reconcile(c *chain, files []sibling) {
 		if g == nil {
 			continue
 		}
-		g.restored = false
+		g.restored, g.newest = false, false
 		g.missing = 0
 		g.deleted = time.Time{}
 		if g.name != f.name {
@@ -434,7 +434,6 @@ func (in *Input) grow(c *chain, g *generation, size int64) {
 
 // vanished handles a generation whose file is gone and has no handle.
 func (in *Input) vanished(c *chain, g *generation) {
-	wasRestored := g.restored
 	g.restored = false
 	last := c.gens[len(c.gens)-1] == g
 	if n := g.size - g.lost - g.read; n > 0 {
@@ -448,29 +447,18 @@ func (in *Input) vanished(c *chain, g *generation) {
 		in.lose(c, g, n, reason)
 	}
 	g.sealed = true
-	if wasRestored && c.continuityLost(g) {
+	if g.newest {
 		in.unknownGap(c, g)
 	}
 }
 
 // unknownGap says that after g others may have come and gone unseen.
 func (in *Input) unknownGap(c *chain, g *generation) {
+	g.newest = false
 	in.addGap(c, &gap{
 		Generation: g.key, From: g.size, To: g.size, Reason: reasonUnknown,
 		Since: c.lastSeen.UnixNano(), Until: in.now.UnixNano(),
 	})
-}
-
-// continuityLost reports whether after g, gone, more may have been written that
-// nobody has seen: it was the newest when the process stopped.
-func (c *chain) continuityLost(g *generation) bool {
-	i := slices.Index(c.gens, g)
-	for _, o := range c.gens[i+1:] {
-		if o.fromCheckpoint {
-			return false
-		}
-	}
-	return true
 }
 
 // lose gives up the last n bytes of what g still has to read.

@@ -30,14 +30,13 @@ type generation struct {
 	ord  int       // how many earlier generations of the chain have the same base
 	head int       // length of the head
 
-	size           int64 // uncompressed, as last seen
-	fromCheckpoint bool
-	pos            int64 // next byte to read
-	read           int64 // highest pos so far: bytes that count as read
-	acked          int64 // bytes finished everywhere
-	until          int64 // acked when the process started
-	lost           int64 // bytes given up, at the end
-	origin         int64 // bytes at the beginning that were never meant to be read
+	size   int64 // uncompressed, as last seen
+	pos    int64 // next byte to read
+	read   int64 // highest pos so far: bytes that count as read
+	acked  int64 // bytes finished everywhere
+	until  int64 // acked when the process started
+	lost   int64 // bytes given up, at the end
+	origin int64 // bytes at the beginning that were never meant to be read
 
 	// The file it was last seen as, "" when it has no name any more.
 	name  string
@@ -69,6 +68,7 @@ type generation struct {
 	retry      time.Time // not before, after an error
 	backoff    time.Duration
 	restored   bool // from the checkpoint and not found yet
+	newest     bool // the chain's newest when a process stopped, and not found since
 	found      bool // in this scan
 }
 

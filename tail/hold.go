@@ -220,7 +220,7 @@ func (in *Input) takeLinks(c *chain) {
 			if err != nil {
 				in.fail(c, g, err)
 			}
-			if g.restored && c.continuityLost(g) {
+			if g.newest {
 				in.unknownGap(c, g)
 			}
 			g.restored = false
