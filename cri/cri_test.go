@@ -322,3 +322,24 @@ func TestCutAndEnd(t *testing.T) {
 		})
 	}
 }
+
+func TestFailure41_EmptyLinesKept(t *testing.T) {
+	got, _ := feed(newAt(Config{}), lines(criLine("stdout", "F", ""), criLine("stdout", "F", " \t"), criLine("stderr", "F", "")), 0, testNow, More)
+	diff(t, "records", bodies(got), []string{"", " \t", "2:"})
+	got, _ = feed(newAt(Config{Format: Plain}), "\n\n \n", 0, testNow, More)
+	diff(t, "plain records", bodies(got), []string{"", "", " "})
+}
+
+func TestFailure44_OrderOfTheFile(t *testing.T) {
+	late := strings.Replace(criLine("stdout", "F", "earlier"), "12:34:56", "12:34:55", 1)
+	got, _ := feed(newAt(Config{}), lines(criLine("stdout", "F", "a"), criLine("stderr", "F", "b"), late, criLine("stdout", "F", "c")), 0, testNow, More)
+	diff(t, "records", bodies(got), []string{"a", "2:b", "earlier", "c"})
+	for i := 1; i < len(got); i++ {
+		if got[i].Start != got[i-1].End {
+			t.Errorf("offsets do not tell the order: %v behind %v", got[i], got[i-1])
+		}
+	}
+	if got[0].Time != got[1].Time || got[2].Time != got[0].Time-1e9 {
+		t.Errorf("times changed: %v", got)
+	}
+}
