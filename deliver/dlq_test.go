@@ -312,6 +312,20 @@ func TestDamageCostsOneLetter(t *testing.T) {
 	}
 }
 
+// The reader looks past bytes that begin like a frame and are none.
+func TestResyncLooksFurther(t *testing.T) {
+	s := salt{1, 2, 3, 4, 5, 6, 7, 8}
+	data := appendFrame(appendHeader(nil, s), s, []byte("first, to be damaged \x01\x02\x03\x04 and more"))
+	data[headerLen+frameHead] ^= 1
+	n := len(data)
+	data = appendFrame(data, s, []byte("second"))
+	var got []string
+	_, damage, _ := scanSegment(data, func(_ int, p []byte) error { got = append(got, string(p)); return nil })
+	if !slices.Equal(got, []string{"second"}) || damage.Places != 1 || damage.Bytes != int64(n-headerLen) {
+		t.Errorf("%q %+v", got, damage)
+	}
+}
+
 // errDir fails an operation of a directory or its files.
 type errDir struct {
 	dir
@@ -432,7 +446,7 @@ func TestFailedSyncPoisonsSegment(t *testing.T) {
 }
 
 func TestDiskFull(t *testing.T) {
-	for _, op := range []string{"create", "write", "sync"} {
+	for _, op := range []string{"create", "write", "sync", "syncdir"} {
 		for _, when := range []WhenFull{Wait, Drop} {
 			d, e := faulty(t, t.TempDir(), DLQConfig{WhenFull: when})
 			src := &source{t: t}
