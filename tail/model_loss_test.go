@@ -100,7 +100,10 @@ func modelLoss(t *testing.T, seed uint64, links bool) {
 		case op < 56:
 			n.kill()
 			n.start()
-		case op < 57 && seed%2 == 0:
+		case op < 57 && seed%2 == 0 && len(n.in.chains) > 0:
+			if err := n.in.save(); err != nil { // it has been seen once
+				t.Fatal(err)
+			}
 			n.kill()
 			for range r.IntN(5) {
 				write()
