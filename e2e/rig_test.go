@@ -33,7 +33,7 @@ func patience() time.Duration {
 	if full {
 		return 10 * time.Minute
 	}
-	return 25 * time.Second
+	return 2 * time.Minute
 }
 
 var binDir string

@@ -73,7 +73,6 @@ outputs:
     batch: {bytes: 1MiB, wait: 200ms}
     retry: {for: forever, min_delay: 50ms, max_delay: 500ms}
     timeout: 10s
-    eject: {for: 500ms}
 `, n.root, more, d.URL)
 }
 
