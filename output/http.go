@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/weirlog/weir/ack"
@@ -156,8 +155,8 @@ type answer struct {
 	body   []byte
 }
 
-// askFirst is how long large requests use "Expect: 100-continue" after the
-// server hung up during one, and askFirstSize is what is large: a server that
+// askFirst is how long large requests use "Expect: 100-continue" after one
+// without an answer, and askFirstSize is what is large: a server that
 // answers 413 and closes is heard only if the request waits for it.
 const (
 	askFirst     = 10 * time.Minute
@@ -228,13 +227,13 @@ func (c *client) post(ctx context.Context, w *work, r *request) (answer, error) 
 	if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
 		err = cause
 	}
-	if !errors.Is(err, context.Canceled) {
-		c.drop(g)
-		c.files.look()
+	if errors.Is(err, context.Canceled) {
+		return answer{}, c.noAnswer(err)
 	}
-	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
-		c.expect.Store(c.conf.Now().Add(askFirst).Unix())
-	}
+	c.drop(g)
+	c.files.look()
+	// How a hang-up shows (reset, broken pipe, closed, EOF) is a matter of luck.
+	c.expect.Store(c.conf.Now().Add(askFirst).Unix())
 	return answer{}, c.noAnswer(err)
 }
 

@@ -264,6 +264,9 @@ func (o *otlpGRPC) refused(st *status.Status) *ack.SendError {
 		}
 	}
 	e.Err = fmt.Errorf("POST %s: %s", o.shown, what)
+	if st.Code() == codes.DeadlineExceeded { // the server's clock was first
+		e.Err = fmt.Errorf("%w: %w", e.Err, errAttemptTimeout)
+	}
 	return e
 }
 
