@@ -108,6 +108,9 @@ func (in *Input) scanError(path string, err error) {
 	if last, ok := in.said[path]; ok && in.now.Sub(last) < time.Minute {
 		return
 	}
+	if len(in.said) > 1000 {
+		clear(in.said)
+	}
 	in.said[path] = in.now
 	in.log.Warn("cannot list directory of logs", "path", path, "error", err)
 }
@@ -342,13 +345,30 @@ func (in *Input) scanDir(d *fileDir) {
 		in.findRestarts(d)
 	}
 	for _, c := range slices.Clone(d.chains) {
-		if !c.desc.Exclude {
-			in.reconcile(c, siblingsOf(c.base, names))
+		files := siblingsOf(c.base, names)
+		switch {
+		case !c.desc.Exclude:
+			in.reconcile(c, files)
+		case len(files) == 0:
+			in.dropExcluded(c)
 		}
 	}
 	if len(d.chains) == 0 && len(d.entries) == 0 {
 		delete(in.dirs, d.path)
 	}
+}
+
+// dropExcluded forgets the files of a chain that is not to be read: what was
+// not read of them was not wanted, and is not lost.
+func (in *Input) dropExcluded(c *chain) {
+	for _, g := range c.gens {
+		in.closeFile(g)
+		in.unhold(c, g)
+		c.account.written -= g.size - g.lost - g.read
+		g.size = g.read + g.lost
+	}
+	c.gens, c.current, c.unresolved = nil, nil, false
+	c.dirty, c.account.dirty = true, true
 }
 
 // findRestarts registers the chains of a container's directory.

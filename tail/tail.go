@@ -164,6 +164,11 @@ func (in *Input) forgetChains() {
 			c.emptySince = time.Time{}
 			return false
 		}
+		if c.desc.Exclude {
+			if _, err := os.Lstat(filepath.Join(c.dir, c.base)); err == nil {
+				return false // or it would be found again at once
+			}
+		}
 		if c.emptySince.IsZero() {
 			c.emptySince = in.now
 		}
