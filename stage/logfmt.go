@@ -172,7 +172,10 @@ var traceWord, spanWord = []byte("trace"), []byte("span")
 func (s *Parse) traceIDs(b *record.Batch, i, from int) {
 	span := b.Record(i).Body
 	body := b.Bytes(span)
-	if !bytes.Contains(body[from:], traceWord) && !bytes.Contains(body[from:], spanWord) {
+	// Looking for a byte is several times faster than for a word, and most
+	// messages have no pairs.
+	if bytes.IndexByte(body[from:], '=') < 0 ||
+		!bytes.Contains(body[from:], traceWord) && !bytes.Contains(body[from:], spanWord) {
 		return
 	}
 	for at := from; at < len(body); {

@@ -120,6 +120,15 @@ func str(p []byte, i int) (end int, seen uint64) {
 	var esc uint64
 	for {
 		var c byte
+		for i+16 <= len(p) {
+			// Two words at a time while nothing special comes.
+			w0, w1 := binary.LittleEndian.Uint64(p[i:]), binary.LittleEndian.Uint64(p[i+8:])
+			if special(w0)|special(w1) != 0 {
+				break
+			}
+			seen |= w0 | w1
+			i += 16
+		}
 		for i+8 <= len(p) {
 			w := binary.LittleEndian.Uint64(p[i:])
 			m := special(w)
