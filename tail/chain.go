@@ -99,8 +99,8 @@ func (in *Input) reconcile(c *chain, files []sibling) {
 				if found[i] != nil || t != turn {
 					continue
 				}
-				found[i], err = in.identify(c, f, st)
 				sizes[i] = st
+				found[i], err = in.identify(c, f, st)
 			}
 			switch {
 			case err == nil:
@@ -115,9 +115,14 @@ func (in *Input) reconcile(c *chain, files []sibling) {
 			case errors.Is(err, unix.ENOENT):
 			case errors.Is(err, errNotRegular), errors.Is(err, errOutside):
 				in.complain(c, f.name, err)
+			case isDamage(err) && time.Since(time.Unix(0, sizes[i].mtime)) > time.Minute:
+				in.complain(c, f.name, err) // it will not get better
 			default:
 				in.complain(c, f.name, err)
-				incomplete = true
+				// It may be one of ours; what is not found waits for it, but
+				// not for ever.
+				incomplete = in.now.Sub(c.born) < 10*time.Minute
+				in.dirAt(c.dir).hot = true
 			}
 		}
 	}
@@ -312,7 +317,7 @@ func (in *Input) match(c *chain, f sibling, probe *generation) (*generation, err
 		if err != nil {
 			return nil, err
 		}
-		probe.size = int64(z)
+		probe.size, probe.guess = int64(z), true
 	}
 	for _, g := range c.gens {
 		if g.head == 0 || g.head > n || baseKey(c.identity, b[:g.head]) != g.base {
@@ -362,8 +367,9 @@ func (in *Input) match(c *chain, f sibling, probe *generation) (*generation, err
 			in.adopt(g, fd, st, f.gz)
 			if !f.gz {
 				in.grow(c, g, st.size)
-			} else if probe.size > g.size {
+			} else if probe.size > g.size && !g.sealed {
 				in.grow(c, g, probe.size)
+				g.guess = true
 			}
 			if err := in.loadTail(g); err != nil {
 				in.complain(c, f.name, err)

@@ -1015,3 +1015,49 @@ func TestFailure62_StateLostKeepsIDs(t *testing.T) {
 		}
 	}
 }
+
+func TestDamagedCompressedFileBlocksNothing(t *testing.T) {
+	n := newNode(t)
+	p := n.path("a", "c", "0.log")
+	old := p + ".20261122-000001"
+	text, _ := n.lines(0, 2000)
+	appendFile(t, old, text)
+	compress(t, old)
+	b, err := os.ReadFile(old + ".gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hour := time.Now().Add(-time.Hour)
+	appendFile(t, p+".20261122-000000.gz", "this is not gzip at all, but long enough")
+	os.Chtimes(p+".20261122-000000.gz", hour, hour)
+	// The end is missing: what is before it is read, the rest is damage.
+	if err := os.WriteFile(old+".gz", b[:len(b)/2], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	os.Chtimes(old+".gz", hour, hour)
+	appendFile(t, p, n.out("live"))
+	for range 2 {
+		n.start()
+		n.settle()
+		got := n.sink.bodies()
+		if len(got) < 100 || got[len(got)-1] != "live" {
+			t.Fatalf("%d records", len(got))
+		}
+		if n.in.collect().Errors["damaged"] == 0 {
+			t.Error("not counted")
+		}
+		if l := n.ledger(); l.Lost != 0 || l.Written > int64(len(text))+1000 {
+			t.Errorf("ledger %+v", l)
+		}
+		if g := n.sink.gaps(); len(g) != 1 || g[0].reason != reasonDamaged {
+			t.Errorf("gaps %v", g)
+		}
+		n.stop()
+	}
+	n.start()
+	k := len(n.sink.all)
+	n.settle()
+	if len(n.sink.all) != k {
+		t.Errorf("%d records more after a restart", len(n.sink.all)-k)
+	}
+}

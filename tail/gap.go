@@ -44,8 +44,8 @@ func (in *Input) addGap(c *chain, p *gap) {
 
 func (p *gap) text() string {
 	at := func(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339) }
-	if p.Reason == reasonUnknown {
-		return fmt.Sprintf("weir: log lines may be missing here: unknown, between %s and %s", at(p.Since), at(p.Until))
+	if p.From == p.To {
+		return fmt.Sprintf("weir: log lines may be missing here: %s, between %s and %s", p.Reason, at(p.Since), at(p.Until))
 	}
 	return fmt.Sprintf("weir: %d bytes of this log are lost (%s), last seen %s, noticed %s", p.To-p.From, p.Reason, at(p.Since), at(p.Until))
 }
@@ -59,7 +59,7 @@ func (p *gap) appendTo(b *record.Batch, stream *record.Stream) {
 		Stream: b.AddStream(record.StreamRef{Stream: stream, Generation: p.Generation}),
 	})
 	num := func(name string, n int64) { b.SetField(i, name, record.Int, b.AppendString(fmt.Sprint(n))) }
-	if p.Reason != reasonUnknown {
+	if p.From != p.To {
 		num("weir.gap.bytes", p.To-p.From)
 	}
 	b.SetField(i, "weir.gap.from", record.String, b.AppendString(time.Unix(0, p.Since).UTC().Format(time.RFC3339Nano)))

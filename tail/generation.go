@@ -59,6 +59,7 @@ type generation struct {
 	grown      time.Time
 	superseded time.Time // since when a newer generation is known
 	eof        bool      // of a gz file: everything was read
+	guess      bool      // size is only what the gz file's end says
 	sealed     bool      // everything was read and nothing more is expected
 	missing    int       // scans in a row that did not find it
 	deleted    time.Time // since when it has no name

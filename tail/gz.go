@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
 )
 
@@ -100,6 +101,12 @@ func (z *gzStream) consume(n int) {
 	if len(z.rest) == 0 {
 		z.rest = nil
 	}
+}
+
+// isDamage reports whether err says that a compressed file is not whole.
+func isDamage(err error) bool {
+	var flateErr flate.CorruptInputError
+	return errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &flateErr)
 }
 
 // gzSize returns what the file's last four bytes say its uncompressed size is,

@@ -143,6 +143,8 @@ func errorKind(err error) string {
 		return "too_many_files"
 	case errors.Is(err, unix.EIO):
 		return "io"
+	case isDamage(err):
+		return "damaged"
 	}
 	return "other"
 }

@@ -248,7 +248,7 @@ func (in *Input) takeLinks(c *chain) {
 			if err != nil {
 				in.complain(c, f.rel, err)
 			}
-			size = int64(z)
+			size, g.guess = int64(z), true
 		}
 		g.head, g.base = len(head), baseKey(c.identity, head)
 		for ordinalKey(g.base, g.ord) != g.key && g.ord < maxOrds {

@@ -495,8 +495,15 @@ func (in *Input) readGz(c *chain, g *generation, b *record.Batch) bool {
 		g.eof = true
 		if err != nil {
 			in.complain(c, g.name, err)
-			if n := g.size - g.lost - g.read; n > 0 {
+			if n := g.size - g.lost - g.read; n > 0 && !g.guess {
 				in.lose(c, g, n, reasonDamaged)
+			} else {
+				// Nobody knows how long it was.
+				in.grow(c, g, g.read+g.lost)
+				in.addGap(c, &gap{
+					Generation: g.key, From: g.read, To: g.read, Reason: reasonDamaged,
+					Since: g.grown.UnixNano(), Until: in.now.UnixNano(),
+				})
 			}
 		}
 		in.seal(c, g)
