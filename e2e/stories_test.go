@@ -292,18 +292,21 @@ func TestFailure11_PodsComeAndGo(t *testing.T) {
 // missing, altered or doubled there either.
 func TestOtherDestinations(t *testing.T) {
 	for name, output := range map[string]string{
-		"jsonl": "jsonl: {url: '%[1]s/insert/jsonline', batch: {wait: 100ms}}",
-		"zstd":  "jsonl: {url: '%[1]s/insert/jsonline', compression: zstd, batch: {wait: 100ms}}",
-		"loki":  "loki: {url: '%[1]s', batch: {wait: 100ms}}",
-		"otlp":  "otlp: {url: '%[1]s', batch: {wait: 100ms}}",
-		"grpc":  "otlp: {url: 'grpc://%[2]s', batch: {wait: 100ms}}",
+		"jsonl": "jsonl: {url: '%[2]s/insert/jsonline', batch: {wait: 100ms}}",
+		"zstd":  "jsonl: {url: '%[2]s/insert/jsonline', compression: zstd, batch: {wait: 100ms}}",
+		"loki":  "loki: {url: '%[2]s', batch: {wait: 100ms}}",
+		"otlp":  "otlp: {url: '%[2]s', batch: {wait: 100ms}}",
+		"grpc":  "otlp: {url: 'grpc://%[3]s', batch: {wait: 100ms}}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNodeDir(t)
 			d := startSink(t, "sink", "-grpc", "127.0.0.1:0")
 			g := startGenerator(t, n, "-rate", "1", "-for", "1500ms")
-			a := startAgent(t, n, fmt.Sprintf("inputs:\n  kubernetes: {root: '%s', metadata: path}\noutputs:\n  "+output+"\n", n.root, d.URL, d.GRPC))
-			eventually(t, "something arrives", func() bool { return d.state().Account.Distinct > 500 }, a.tail)
+			a := startAgent(t, n, fmt.Sprintf("inputs:\n  kubernetes: {root: '%[1]s', metadata: path}\noutputs:\n  "+output+"\n", n.root, d.URL, d.GRPC))
+			eventually(t, "something arrives", func() bool { return !a.alive() || d.state().Account.Distinct > 500 }, a.tail)
+			if !a.alive() {
+				t.Fatal("the agent ended by itself")
+			}
 			a.term()
 			a.start()
 			delivered(t, d, a, n.journal, g.finish(false))
