@@ -23,6 +23,7 @@ import (
 	"syscall"
 
 	"google.golang.org/grpc"
+	_ "google.golang.org/grpc/encoding/gzip" // clients may compress
 
 	collogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
 
