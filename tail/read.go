@@ -225,47 +225,6 @@ func (in *Input) visit(c *chain, b *record.Batch) (progress bool) {
 	return progress
 }
 
-// replaying reports whether the chain is reading bytes again that were read
-// before a restart.
-func (c *chain) replaying() bool {
-	return slices.ContainsFunc(c.gens, func(g *generation) bool { return g.pos < g.read })
-}
-
-func (in *Input) flushPartials(c *chain, b *record.Batch, olderThan int64) {
-	if c.current != nil {
-		c.joiner.Flush(b, c.desc.Streams, olderThan)
-	}
-}
-
-// track puts a token on what a visit added to b.
-func (in *Input) track(c *chain, g *generation, b *record.Batch, streams0 int, sent *gap) {
-	m := mark{seq: c.nextMark, g: g, state: c.joiner.State(), gap: sent}
-	if g == nil || g.key.IsZero() {
-		m.g = nil
-	} else {
-		m.end, m.proof = g.pos, g.here()
-	}
-	c.nextMark++
-	tok := c.tracker.Track(m.seq, in.now)
-	tok.Expect(in.cfg.Book.Len())
-	if c.head > 0 && len(c.marks) == cap(c.marks) {
-		n := copy(c.marks, c.marks[c.head:])
-		clear(c.marks[n:])
-		c.marks, c.head = c.marks[:n], 0
-	}
-	c.marks = append(c.marks, m)
-	for i := streams0; i < len(b.Streams()); i++ {
-		b.SetToken(uint16(i), tok)
-	}
-	b.AddToken(tok)
-	open := m.state.Open[0].Open || m.state.Open[1].Open
-	if !open {
-		c.partial = 0
-	} else if c.partial == 0 {
-		c.partial = in.now.UnixNano()
-	}
-}
-
 // read reads from g into b. It reports whether the position or the state of
 // the generation moved.
 func (in *Input) read(c *chain, g *generation, b *record.Batch, mode cri.Mode) bool {
@@ -510,30 +469,4 @@ func (in *Input) readGz(c *chain, g *generation, b *record.Batch) bool {
 		return true
 	}
 	return g.pos > from || g.want > 0
-}
-
-// advance takes over what has been finished.
-func (in *Input) advance(c *chain) {
-	sum := &c.account.tally
-	seq, ok := c.tracker.Advance(sum)
-	if !ok {
-		return
-	}
-	for c.head < len(c.marks) && c.marks[c.head].seq <= seq {
-		m := &c.marks[c.head]
-		if m.g != nil && m.end > m.g.acked {
-			c.account.acked += m.end - m.g.acked
-			m.g.acked, m.g.proof = m.end, m.proof
-		}
-		c.state = m.state
-		if m.gap != nil {
-			c.gaps = slices.DeleteFunc(c.gaps, func(p *gap) bool { return p == m.gap })
-		}
-		*m = mark{}
-		c.head++
-	}
-	if c.head == len(c.marks) {
-		c.marks, c.head = c.marks[:0], 0
-	}
-	c.dirty, c.account.dirty = true, true
 }
