@@ -221,17 +221,28 @@ func (e *Engine) startOutput(o *Output) {
 // queue, batcher, retries and requests in flight.
 const drainPoll = 10 * time.Millisecond
 
-// drain waits until nothing waits any more, at most for grace, and returns how
-// many records still wait.
+// drainPatience is how long a stop goes on waiting while nothing at all is
+// delivered: the destinations are down, and what waits is read again.
+const drainPatience = 5 * time.Second
+
+// drain waits until nothing waits any more, at most for grace and at most for
+// drainPatience without progress, and returns how many records still wait.
 func (e *Engine) drain(grace time.Duration) int64 {
 	deadline := time.NewTimer(grace)
 	defer deadline.Stop()
 	tick := time.NewTicker(drainPoll)
 	defer tick.Stop()
+	least, since := e.Waiting(), time.Now()
 	for {
 		left := e.Waiting()
 		if left == 0 {
 			return 0
+		}
+		if left < least {
+			least, since = left, time.Now()
+		}
+		if time.Since(since) >= drainPatience {
+			return left
 		}
 		select {
 		case <-deadline.C:

@@ -91,7 +91,7 @@ func (p *process) run(ctx context.Context) error {
 	if err := os.MkdirAll(string(cfg.State), 0o700); err != nil {
 		return fmt.Errorf("state directory: %w; set 'state' to a directory that may be written", err)
 	}
-	if p.store, err = checkpoint.Open(filepath.Join(string(cfg.State), "positions")); err != nil {
+	if p.store, err = openStore(ctx, filepath.Join(string(cfg.State), "positions")); err != nil {
 		return err
 	}
 	defer func() { p.closeStore() }()
@@ -154,6 +154,24 @@ func (p *process) run(ctx context.Context) error {
 	default:
 	}
 	return err
+}
+
+// openStore opens the positions. A predecessor that was killed a moment ago may
+// still hold the lock.
+func openStore(ctx context.Context, dir string) (*checkpoint.Store, error) {
+	const patience, pause = 3 * time.Second, 100 * time.Millisecond
+	deadline := time.Now().Add(patience)
+	for {
+		store, err := checkpoint.Open(dir)
+		if err == nil || !errors.Is(err, checkpoint.ErrLocked) || time.Now().After(deadline) {
+			return store, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+	}
 }
 
 func (p *process) closeStore() {
