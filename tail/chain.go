@@ -22,9 +22,8 @@ type chain struct {
 	ords      map[record.ID]int // how often a base was seen, if that matters
 	ordsDirty bool
 
-	desc    Description
-	version uint64
-	born    time.Time
+	desc Description
+	born time.Time
 
 	joiner   *cri.Joiner
 	current  *generation // the one the joiner is in

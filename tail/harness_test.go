@@ -34,7 +34,6 @@ func (r rec) id() string { return fmt.Sprintf("%s %d %d %s", r.gen, r.start, r.e
 // testSink is a sink and the backend behind it.
 type testSink struct {
 	mu   sync.Mutex
-	pool record.Pool
 	open []*record.Batch // put and not finished
 	all  []rec           // as put, in order
 	full bool

@@ -210,12 +210,7 @@ func modelPlain(t *testing.T, seed uint64) {
 			}
 		}
 	}
-	restartable := func() bool {
-		if !n.nothingAtRisk() {
-			return false
-		}
-		return true
-	}
+	restartable := n.nothingAtRisk
 	for range 30 + r.IntN(100) {
 		switch op := r.IntN(30); {
 		case op < 10:

@@ -188,9 +188,8 @@ func BenchmarkIdle500(b *testing.B) {
 
 // discard is a sink that forgets at once.
 type discard struct {
-	pool  record.Pool
-	bytes int64
-	n     int
+	pool record.Pool
+	n    int
 }
 
 func (d *discard) Get() *record.Batch    { return d.pool.Get(d.pool.Put) }

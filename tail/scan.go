@@ -61,7 +61,6 @@ type fileDir struct {
 	chains []*chain
 	pod    *podDir // set: chains are found by the names of the files
 	name   string  // of the container
-	used   bool
 }
 
 // podDir is a directory <namespace>_<pod>_<uid>.

@@ -46,6 +46,7 @@ type Input struct {
 	lastScan    time.Time
 	lastFull    time.Time
 	lastSave    time.Time
+	started     time.Time // of the first step
 	seenSaved   time.Time
 	unsaved     bool
 	version     uint64
@@ -65,8 +66,13 @@ type Input struct {
 // fullScan is how often everything is listed, whatever directory times say.
 const fullScan = 10 * time.Second
 
-// saveEvery is how often positions are saved.
-const saveEvery = time.Second
+// saveEvery is how often positions are saved. At first it is more often, so
+// that a process that never lives long still makes progress.
+const (
+	saveEvery      = time.Second
+	saveEveryYoung = 100 * time.Millisecond
+	youth          = 3 * time.Second
+)
 
 // New returns an Input. It reads the checkpoint and lists the hold directory but
 // touches no log file.
@@ -223,7 +229,14 @@ func (in *Input) step(ctx context.Context, sink record.Sink) (progress bool, err
 		in.enforceHold()
 	}
 	progress, err = in.readPass(ctx, sink)
-	if in.now.Sub(in.lastSave) >= saveEvery || in.lastSave.IsZero() {
+	every := saveEvery
+	if in.started.IsZero() {
+		in.started = in.now
+	}
+	if in.now.Sub(in.started) < youth {
+		every = saveEveryYoung
+	}
+	if in.now.Sub(in.lastSave) >= every || in.lastSave.IsZero() {
 		in.lastSave = in.now
 		if err := in.save(); err != nil {
 			in.log.Error("cannot save positions", "error", err)
