@@ -269,7 +269,8 @@ func TestInputsWaitWhileAWaitOutputIsFull(t *testing.T) {
 	})
 }
 
-func TestBudgetStopsInputs(t *testing.T) {
+// Failure 97: what is in memory is bounded in bytes, whatever the outputs do.
+func TestFailure97_BudgetStopsInputs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(0, 1000, false)
 		in := &fakeInput{batches: [][]string{{"1"}, {"2"}, {"3"}, {"4"}}}
