@@ -409,6 +409,9 @@ func (k *checker) listen() {
 	if l.HTTP != "" && !l.HTTP.Loopback() && !l.Insecure {
 		k.err("listen.http", "anyone who reaches %s could read the logs: there is no authentication", l.HTTP).Hint = "listen on 127.0.0.1, or say insecure: true"
 	}
+	if l.HTTP != "" {
+		k.warn("listen.http", "not built yet: nothing listens there; health and metrics are on listen.probe")
+	}
 	if l.HTTP != "" && l.HTTP == l.Probe && !strings.HasSuffix(string(l.HTTP), ":0") {
 		k.err("listen.probe", "is the same address as listen.http")
 	}

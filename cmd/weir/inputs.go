@@ -122,10 +122,11 @@ func (p *process) tailConfig(id config.ID, t *config.Tail, format string) tail.C
 func (p *process) kubernetesInput(cfg *config.Config, id config.ID, s *config.KubernetesInput) (*input, error) {
 	c := p.tailConfig(id, &s.Tail, s.Format)
 	c.Pods = string(s.Root)
+	// With docker the files of both layouts are links to here.
+	c.LinkRoots = []string{"/var/lib/docker/containers"}
 	if filepath.Base(c.Pods) == "containers" {
 		// /var/log/containers holds links into the other layout.
 		c.Pods, c.Links = "", c.Pods
-		c.LinkRoots = []string{"/var/lib/docker/containers"}
 	}
 	var exclude *logql.Condition
 	if s.Exclude != "" {
@@ -134,7 +135,7 @@ func (p *process) kubernetesInput(cfg *config.Config, id config.ID, s *config.Ku
 			return nil, err
 		}
 	}
-	self := os.Getenv("POD_UID")
+	self := ownPod()
 	c.WaitFor = time.Duration(s.MetadataWait)
 	watch := p.kube
 	if s.Metadata == "path" {
@@ -170,7 +171,7 @@ func (p *process) kubernetesInput(cfg *config.Config, id config.ID, s *config.Ku
 			d.Exclude = m.exclude
 		}
 		d.Streams = containerStreams(attrs, labels, annotations)
-		d.Exclude = d.Exclude || self != "" && k.UID == self || exclude != nil && exclude.MatchStream(d.Streams[0])
+		d.Exclude = d.Exclude || self(k) || exclude != nil && exclude.MatchStream(d.Streams[0])
 		return d
 	}
 	return p.finishInput(s, c, "")
@@ -239,4 +240,17 @@ func nodeName(cfg *config.Config) string {
 		return ""
 	}
 	return n
+}
+
+// ownPod returns whether a container is of the pod this process runs in: what
+// weir says about its own lines would make more of them.
+func ownPod() func(tail.Container) bool {
+	if uid := os.Getenv("POD_UID"); uid != "" {
+		return func(k tail.Container) bool { return k.UID == uid }
+	}
+	name, err := os.Hostname() // a pod's host name is its name
+	if err != nil || !inCluster() {
+		return func(tail.Container) bool { return false }
+	}
+	return func(k tail.Container) bool { return k.Pod == name }
 }

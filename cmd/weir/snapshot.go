@@ -102,19 +102,18 @@ func (r *ledgerRow) add(o ledgerRow) {
 	}
 }
 
-// outputRows turns a tally into rows. An output that never saw a record of the
-// container has no row.
+// outputRows turns a tally into rows. An output that never had to account for a
+// record of the container has no row: one that was added later owes nothing for
+// what was read before, one that was removed nothing for what came after.
 func outputRows(t *ack.Tally, names []string) []outputRow {
 	var rows []outputRow
 	for i, counts := range t.Outputs {
-		row := outputRow{Output: names[i], Read: t.Read}
-		var ended uint64
+		row := outputRow{Output: names[i], Read: counts[ack.Open]}
 		for s, n := range counts {
-			if n == 0 {
+			st := ack.Status(s)
+			if n == 0 || st == ack.Open {
 				continue
 			}
-			st := ack.Status(s)
-			ended += n
 			switch st.Class() {
 			case "delivered":
 				row.Delivered += n
@@ -130,7 +129,12 @@ func outputRows(t *ack.Tally, names []string) []outputRow {
 				row.Reasons[st.Class()+"/"+st.Reason()] += n
 			}
 		}
-		row.Waiting = t.Read - min(ended, t.Read)
+		// More ended than read is left unbalanced, for --check to find.
+		if ended := row.Delivered + row.Dropped + row.Dead; ended < row.Read {
+			row.Waiting = row.Read - ended
+		} else if ended == 0 {
+			continue
+		}
 		rows = append(rows, row)
 	}
 	return rows
