@@ -12,7 +12,10 @@ import (
 type Status uint8
 
 const (
-	// Open is no status yet.
+	// Open is no status yet. As a count, on a Token and in a Tally, it is the
+	// number of records that the output has to account for: those that were put
+	// while it was part of the pipeline. What still waits there is that less the
+	// sum of all other counts.
 	Open Status = iota
 	// Delivered: the destination has it durably, as far as it tells.
 	Delivered
@@ -40,7 +43,7 @@ const (
 )
 
 var statusNames = [NumStatus][2]string{
-	Open:            {"waiting", ""},
+	Open:            {"read", ""},
 	Delivered:       {"delivered", ""},
 	DroppedStep:     {"dropped", "step"},
 	DroppedRoute:    {"dropped", "route"},
@@ -51,7 +54,8 @@ var statusNames = [NumStatus][2]string{
 	DeadExpired:     {"dead", "expired"},
 }
 
-// Class returns waiting, delivered, dropped or dead.
+// Class returns delivered, dropped or dead, and for Open, whose count is what an
+// output has to account for, read.
 func (s Status) Class() string { return statusNames[s][0] }
 
 // Reason returns the reason within the class, "" if there is only one.

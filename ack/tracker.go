@@ -10,7 +10,9 @@ import (
 type Tally struct {
 	// Read is the number of records the input made.
 	Read uint64
-	// Outputs has, per output number of the Book, a count per Status.
+	// Outputs has, per output number of the Book, a count per Status. The count
+	// of Open is what the output has to account for; it differs from Read for an
+	// output that a reload or a new configuration added or removed.
 	Outputs [][NumStatus]uint64
 }
 

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -48,21 +47,14 @@ type Engine struct {
 	inputs  map[string]*inputRun
 	outCtx  context.Context
 	wg      sync.WaitGroup // deliverers and inputs
-	ended   chan error     // an input that returned by itself
-	stopped bool
+	ended   chan struct{}  // holds a value after an input has returned by itself
+	stopped chan struct{}  // closed, under mu, when a stop begins
 }
 
 type runner struct {
 	cancel  context.CancelFunc
 	retired bool // no longer in the graph, draining
 	done    chan struct{}
-}
-
-type inputRun struct {
-	in     Input
-	cancel context.CancelFunc
-	done   chan struct{}
-	err    error
 }
 
 // New checks the configuration and returns an engine that is not yet running.
@@ -83,7 +75,8 @@ func New(cfg Config) (*Engine, error) {
 		cfg: cfg, log: cfg.Logger,
 		running: make(map[*Output]*runner),
 		inputs:  make(map[string]*inputRun),
-		ended:   make(chan error, 16),
+		ended:   make(chan struct{}, 1),
+		stopped: make(chan struct{}),
 	}
 	e.graph.Store(cfg.Graph)
 	e.grace.Store(int64(cfg.Grace))
@@ -110,7 +103,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	err := e.wait(ctx)
 
 	e.mu.Lock()
-	e.stopped = true
+	close(e.stopped)
 	inputs := make([]*inputRun, 0, len(e.inputs))
 	for _, in := range e.inputs {
 		in.cancel()
@@ -140,61 +133,6 @@ func (e *Engine) Run(ctx context.Context) error {
 // ErrUndelivered says that inputs ended but not everything could be delivered
 // within the grace.
 var ErrUndelivered = errors.New("stopped before everything was delivered")
-
-// wait returns when the engine is to stop.
-func (e *Engine) wait(ctx context.Context) error {
-	if len(e.cfg.Inputs) == 0 {
-		<-ctx.Done()
-		return nil
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-e.ended:
-			if err != nil {
-				return err
-			}
-			e.mu.Lock()
-			live := len(e.inputs)
-			for _, in := range e.inputs {
-				select {
-				case <-in.done:
-					live--
-				default:
-				}
-			}
-			e.mu.Unlock()
-			if live == 0 {
-				return nil
-			}
-		}
-	}
-}
-
-// startInput runs an input. The caller holds mu.
-func (e *Engine) startInput(ctx context.Context, id string, in Input) {
-	ctx, cancel := context.WithCancel(ctx)
-	run := &inputRun{in: in, cancel: cancel, done: make(chan struct{})}
-	e.inputs[id] = run
-	e.wg.Add(1)
-	go func() {
-		defer e.wg.Done()
-		err := in.Run(ctx, sink{e})
-		if err != nil {
-			err = fmt.Errorf("input %s: %w", id, err)
-		}
-		run.err = err
-		stopped := ctx.Err() != nil
-		close(run.done)
-		if err != nil || !stopped {
-			select {
-			case e.ended <- err:
-			default: // a stop is under way already
-			}
-		}
-	}()
-}
 
 // startOutput runs an output's deliverer if it is not running. The caller
 // holds mu.
@@ -273,18 +211,34 @@ func (e *Engine) Swap(g *Graph) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.stopped || e.outCtx == nil {
-		return errors.New("pipeline: not running")
+	if !e.isRunning() {
+		return errNotRunning
 	}
 	for _, o := range g.Outputs {
 		e.startOutput(o)
 	}
+	// A put that began with the old graph must be through before Reap looks
+	// whether anything waits at an output that is no longer in it.
+	e.putMu.Lock()
 	e.graph.Store(g)
+	e.putMu.Unlock()
 	for o, r := range e.running {
 		r.retired = !contains(g.Outputs, o)
 	}
 	e.cfg.Budget.Wake()
 	return nil
+}
+
+var errNotRunning = errors.New("pipeline: not running")
+
+// isRunning reports whether Run has begun and no stop has. The caller holds mu.
+func (e *Engine) isRunning() bool {
+	select {
+	case <-e.stopped:
+		return false
+	default:
+		return e.outCtx != nil
+	}
 }
 
 func contains(outs []*Output, o *Output) bool {
@@ -325,13 +279,17 @@ func (e *Engine) Graph() *Graph { return e.graph.Load() }
 func (e *Engine) StepErrors() uint64 { return e.stepErrors.Load() }
 
 // sink is the engine as inputs see it.
-type sink struct{ e *Engine }
+type sink struct {
+	e   *Engine
+	run *inputRun
+}
 
 func (s sink) Get() *record.Batch {
 	if s.e.cfg.Budget.spent() || s.e.graph.Load().full() {
 		return nil
 	}
-	return s.e.pool.Get(s.e.release)
+	s.run.batches.Add(1)
+	return s.e.pool.Get(s.run.release)
 }
 
 func (s sink) Room() <-chan struct{} { return s.e.cfg.Budget.Room() }
@@ -367,7 +325,7 @@ func (e *Engine) put(ctx context.Context, b *record.Batch) error {
 			}
 		}
 	}
-	countRead(b)
+	g.countRead(b)
 	b.SetCharge(int64(b.Size()))
 	e.cfg.Budget.charge(b.Charge())
 	b.Freeze()
@@ -376,8 +334,9 @@ func (e *Engine) put(ctx context.Context, b *record.Batch) error {
 	return nil
 }
 
-// countRead counts every record on its token as read.
-func countRead(b *record.Batch) {
+// countRead counts every record as read on its token, and for every output of
+// the graph as one that it has to account for (ack.Open).
+func (g *Graph) countRead(b *record.Batch) {
 	recs, streams := b.Records(), b.Streams()
 	for i := 0; i < len(recs); {
 		st := recs[i].Stream
@@ -385,43 +344,11 @@ func countRead(b *record.Batch) {
 		for j < len(recs) && recs[j].Stream == st {
 			j++
 		}
-		streams[st].Token.CountRead(j - i)
+		t := streams[st].Token
+		t.CountRead(j - i)
+		for _, o := range g.Outputs {
+			t.Count(o.Index, ack.Open, j-i)
+		}
 		i = j
 	}
-}
-
-// StopInput stops an input, waits until what it read has been delivered (at
-// most for the grace) and lets it save its positions.
-func (e *Engine) StopInput(ctx context.Context, id string) error {
-	e.mu.Lock()
-	run := e.inputs[id]
-	e.mu.Unlock()
-	if run == nil {
-		return fmt.Errorf("there is no input %s", id)
-	}
-	run.cancel()
-	<-run.done
-	e.drain(time.Duration(e.grace.Load()))
-	e.mu.Lock()
-	delete(e.inputs, id)
-	e.mu.Unlock()
-	if f, ok := run.in.(Finisher); ok {
-		return f.Finish(context.WithoutCancel(ctx))
-	}
-	return nil
-}
-
-// StartInput runs another input. ctx bounds its life and is the one that Run
-// was called with.
-func (e *Engine) StartInput(ctx context.Context, id string, in Input) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.stopped {
-		return errors.New("pipeline: stopping")
-	}
-	if e.inputs[id] != nil {
-		return fmt.Errorf("there is an input %s already", id)
-	}
-	e.startInput(ctx, id, in)
-	return nil
 }
