@@ -2,7 +2,6 @@ package json
 
 import (
 	"encoding/binary"
-	"math"
 	"math/bits"
 
 	"github.com/weirlog/weir/record"
@@ -107,64 +106,58 @@ const (
 // that ends a clean run of a JSON string: a quote, a backslash or a control
 // byte. Bits above the lowest may be wrong: subtraction borrows.
 func special(w uint64) uint64 {
-	quote := w ^ '"'*lowBits
+	// With its second bit turned the quote is 0x20, the spaces and signs beside
+	// it are above, and control bytes are below as before.
+	low := w ^ 2*lowBits
 	slash := w ^ '\\'*lowBits
-	return ((quote - lowBits) | (slash - lowBits) | (w - ' '*lowBits)) &^ w & highBits
+	return ((low - ('"'-1)*lowBits) | (slash - lowBits)) &^ w & highBits
 }
 
 // str scans the string whose first byte behind the quote is p[i]. It returns
 // the offset of the closing quote, or the complement of the offending offset,
 // and a word of which the bits of highBits say that bytes outside ASCII were
-// seen, and the bit escaped that there are escapes.
+// seen, in the string or up to 15 bytes behind it, and the bit escaped that
+// there are escapes.
 func str(p []byte, i int) (end int, seen uint64) {
 	var esc uint64
 	for {
-		var c byte
 		for i+16 <= len(p) {
-			// Two words at a time while nothing special comes.
+			// Two words at a time. Where in them a string ends is anybody's
+			// guess: moves instead of branches find it.
 			w0, w1 := binary.LittleEndian.Uint64(p[i:]), binary.LittleEndian.Uint64(p[i+8:])
-			if special(w0)|special(w1) != 0 {
-				break
-			}
+			m0, m1 := special(w0), special(w1)
 			seen |= w0 | w1
-			i += 16
-		}
-		for i+8 <= len(p) {
-			w := binary.LittleEndian.Uint64(p[i:])
-			m := special(w)
-			if m == 0 {
-				seen |= w
-				i += 8
+			if m0|m1 == 0 {
+				i += 16
 				continue
 			}
-			n := bits.TrailingZeros64(m) &^ 7
-			seen |= w &^ (math.MaxUint64 << uint(n))
-			i += n >> 3
-			c = p[i]
+			n := 0
+			if m0 == 0 {
+				m0, n = m1, 8
+			}
+			i += n + bits.TrailingZeros64(m0)>>3
 			goto found
 		}
-		for ; ; i++ {
-			if i >= len(p) {
-				return ^i, 0
-			}
-			if c = p[i]; c < ' ' || c == '"' || c == '\\' {
-				break
-			}
-			seen |= uint64(c)
+		for ; i < len(p) && p[i] >= ' ' && p[i] != '"' && p[i] != '\\'; i++ {
+			seen |= uint64(p[i])
+		}
+		if i >= len(p) {
+			return ^i, 0
 		}
 	found:
-		if c == '"' {
+		switch p[i] {
+		case '"':
 			return i, seen&highBits | esc
-		}
-		if c != '\\' {
+		case '\\':
+			esc = escaped
+			n := escapeLen(p, i)
+			if n == 0 {
+				return ^i, 0
+			}
+			i += n
+		default:
 			return ^i, 0
 		}
-		esc = escaped
-		n := escapeLen(p, i)
-		if n == 0 {
-			return ^i, 0
-		}
-		i += n
 	}
 }
 
