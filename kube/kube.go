@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
@@ -142,3 +143,17 @@ func (p *Pods) Changed() <-chan struct{} { return p.store.changes() }
 
 // Stats returns the present counters.
 func (p *Pods) Stats() Stats { return p.store.stats() }
+
+// Node returns the name whose pods are watched.
+func (p *Pods) Node() string { return p.store.node }
+
+// Probe asks the API server once for the pods of the node and returns how many
+// there are. It is for a check before anything runs, and needs no Run.
+func (p *Pods) Probe(ctx context.Context) (int, error) {
+	defer p.client.close()
+	list, err := p.client.listPods(ctx, metav1.ListOptions{})
+	if err != nil {
+		return 0, fmt.Errorf("kube: list the pods of node %s: %w", p.store.node, err)
+	}
+	return len(list.(*corev1.PodList).Items), nil
+}

@@ -1,10 +1,14 @@
 package kube
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -488,5 +492,57 @@ func TestNew(t *testing.T) {
 	p, err := New(Config{Kubeconfig: newAPI(t).kubeconfig("")})
 	if err != nil || p.client.node != "from-env" {
 		t.Errorf("node %v, %v", p, err)
+	}
+}
+
+// A wrong name of the node selects nothing and is no error to the server.
+func TestWrongNodeName(t *testing.T) {
+	for _, tt := range []struct {
+		pods int
+		want string
+	}{{0, "knows no pods"}, {1, "pods of this node are known"}} {
+		a := newAPI(t)
+		if tt.pods > 0 {
+			a.put(pod("u1", "a"))
+		}
+		var logged syncBuffer
+		p := start(t, Config{Kubeconfig: a.kubeconfig(""), Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		eventually(t, p, "synced", func() bool { return p.Stats().Synced })
+		if got := logged.String(); !strings.Contains(got, tt.want) || !strings.Contains(got, "node=node1") {
+			t.Errorf("%d pods: logged %q, want %q and the node's name", tt.pods, got, tt.want)
+		}
+	}
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func TestProbe(t *testing.T) {
+	a := newAPI(t)
+	a.put(pod("u1", "a"))
+	p, err := New(Config{NodeName: "node1", Kubeconfig: a.kubeconfig("")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := p.Probe(t.Context()); err != nil || n != 1 || p.Node() != "node1" {
+		t.Errorf("%d pods on %s, %v", n, p.Node(), err)
+	}
+	a.do(func() { a.down = true })
+	if _, err := p.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "node1") {
+		t.Errorf("server down: %v", err)
 	}
 }

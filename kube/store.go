@@ -21,6 +21,7 @@ type store struct {
 	keep   time.Duration
 	clock  func() time.Time
 	log    *slog.Logger
+	node   string
 
 	version atomic.Uint64
 
@@ -41,7 +42,7 @@ type entry struct {
 
 func newStore(c Config) *store {
 	s := &store{
-		filter: filter{c.Labels, c.Annotations}, cache: c.Cache, keep: c.KeepGone, clock: c.Clock, log: c.Logger,
+		filter: filter{c.Labels, c.Annotations}, cache: c.Cache, keep: c.KeepGone, clock: c.Clock, log: c.Logger, node: c.NodeName,
 		pods: make(map[string]*entry), alias: make(map[string]string), changed: make(chan struct{}),
 	}
 	if s.cache == nil {
@@ -251,6 +252,9 @@ func (s *store) Delete(o any) error {
 func (s *store) Replace(list []any, _ string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.s.Synced {
+		s.first(len(list))
+	}
 	s.s.LastEvent, s.s.Synced = s.clock(), true
 	news := false
 	there := make(map[string]bool, len(list))
@@ -269,6 +273,17 @@ func (s *store) Replace(list []any, _ string) error {
 		s.notify()
 	}
 	return nil
+}
+
+// first tells what the server's first list holds. A wrong name of the node is
+// no error to the server: it selects nothing, and every record would go
+// without its labels in silence.
+func (s *store) first(pods int) {
+	if pods == 0 {
+		s.log.Warn("Kubernetes API server knows no pods on a node of this name; if some run here, set 'node' or NODE_NAME to the name in 'kubectl get nodes'", "node", s.node)
+		return
+	}
+	s.log.Info("pods of this node are known", "node", s.node, "pods", pods)
 }
 
 // Resync has nothing to do.
