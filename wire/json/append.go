@@ -37,6 +37,15 @@ func AppendEscaped(dst, s []byte) []byte {
 	// the end if it is not.
 	stop, checked := uint64(highBits), false
 	for {
+		for i+32 <= len(s) {
+			q := s[i : i+32]
+			w0, w1 := binary.LittleEndian.Uint64(q), binary.LittleEndian.Uint64(q[8:])
+			w2, w3 := binary.LittleEndian.Uint64(q[16:]), binary.LittleEndian.Uint64(q[24:])
+			if special(w0)|special(w1)|special(w2)|special(w3)|(w0|w1|w2|w3)&stop != 0 {
+				break
+			}
+			i += 32
+		}
 		for i+8 <= len(s) {
 			w := binary.LittleEndian.Uint64(s[i:])
 			if m := special(w) | w&stop; m != 0 {
