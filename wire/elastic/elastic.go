@@ -98,6 +98,7 @@ type Encoder struct {
 	cfg     Config
 	streams *wire.Streams[stream]
 	merge   wire.Merger
+	clock   json.Clock
 	open    []byte // `{"create":{"_index":"`
 	msg     []byte // `,"log":`
 	level   []byte // `,"level":"`
@@ -417,7 +418,7 @@ func (e *Encoder) append(dst []byte, b *record.Batch, i int) []byte {
 		}
 	}
 	dst = append(dst, s.doc...)
-	dst = json.AppendTime(dst, r.Time)
+	dst = e.clock.Append(dst, r.Time)
 	dst = append(dst, '"')
 	isJSON := r.Flags.Has(record.JSONObject)
 	own := s.own.text

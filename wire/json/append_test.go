@@ -114,6 +114,21 @@ func TestAppendTime(t *testing.T) {
 	}
 }
 
+// A Clock writes every time as a new one does, whatever it wrote before.
+func TestClock(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var c Clock
+		ns := rapid.Int64().Draw(t, "first")
+		for range 20 {
+			if got, want := string(c.Append(nil, ns)), string(AppendTime(nil, ns)); got != want {
+				t.Fatalf("%d: %s, want %s", ns, got, want)
+			}
+			step := rapid.SampledFrom([]int64{1, 1e9, 60e9, 86400e9}).Draw(t, "unit")
+			ns += step * rapid.Int64Range(-70, 70).Draw(t, "step") // may wrap
+		}
+	})
+}
+
 func FuzzAppendString(f *testing.F) {
 	for _, s := range []string{"", "plain text of some length", "a\"b\\c\n\x00", "\xff\xc3\xed\xa0\x80", "日本語😀\u2028", zapLine} {
 		f.Add([]byte(s))
@@ -205,6 +220,15 @@ func BenchmarkAppendTime(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		dst = AppendTime(dst[:0], 1763814667123456789)
+	}
+}
+
+func BenchmarkClock(b *testing.B) {
+	dst := make([]byte, 0, 64)
+	var c Clock
+	b.ReportAllocs()
+	for ns := int64(1763814667123456789); b.Loop(); ns += 1e6 {
+		dst = c.Append(dst[:0], ns)
 	}
 }
 

@@ -1,64 +1,86 @@
 package json
 
+import "encoding/binary"
+
 // TimeLen is the number of bytes AppendTime appends.
 const TimeLen = len("2006-01-02T15:04:05.000000000Z")
 
-const digitPairs = "00010203040506070809" +
-	"10111213141516171819" +
-	"20212223242526272829" +
-	"30313233343536373839" +
-	"40414243444546474849" +
-	"50515253545556575859" +
-	"60616263646566676869" +
-	"70717273747576777879" +
-	"80818283848586878889" +
-	"90919293949596979899"
+// Clock appends times. It keeps the text of the last minute it wrote, as a
+// time is usually in the same as the one before it. The zero Clock is ready;
+// it is for one goroutine.
+type Clock struct {
+	from int64  // the minute's first nanosecond since the Unix epoch
+	size uint64 // of the minute, in nanoseconds; 0 at first: no time is in it
+	text [len("2006-01-02T15:04:")]byte
+}
 
-// AppendTime appends the time, nanoseconds since the Unix epoch, in RFC 3339
-// with always nine fractional digits, in UTC and without quotes:
+const minute = 60_000_000_000
+
+// Append appends the time, nanoseconds since the Unix epoch, in RFC 3339 with
+// always nine fractional digits, in UTC and without quotes:
 // 2006-01-02T15:04:05.000000000Z. Every int64 has such a time (1677 to 2262).
-func AppendTime(dst []byte, ns int64) []byte {
-	const day = 24 * 60 * 60
-	sec := ns / 1e9
-	frac := ns % 1e9
-	if frac < 0 {
-		frac += 1e9
-		sec--
+func (c *Clock) Append(dst []byte, ns int64) []byte {
+	// The minutes at both ends of int64 reach out of it; the differences are
+	// right nevertheless.
+	in := uint64(ns) - uint64(c.from)
+	if in >= c.size {
+		c.set(ns)
+		in = uint64(ns) - uint64(c.from)
 	}
-	days := sec / day
-	rest := sec % day
+	sec, frac := in/1e9, in%1e9
+	var b [TimeLen]byte
+	copy(b[:], c.text[:])
+	b[17], b[18] = '0'+byte(sec/10), '0'+byte(sec%10)
+	b[19] = '.'
+	binary.LittleEndian.PutUint64(b[20:], eightDigits(frac/10))
+	b[28], b[29] = '0'+byte(frac%10), 'Z'
+	return append(dst, b[:]...)
+}
+
+// eightDigits returns the decimal digits of n, below 1e8, the first in the
+// lowest byte. It halves all parts at once: by 10 000, 100 and 10.
+func eightDigits(n uint64) uint64 {
+	n = n/10000 | n%10000<<32
+	q := n * 10486 >> 20 & 0x0000007f0000007f // n/100 of each half
+	n = q | (n-q*100)<<16
+	q = n * 103 >> 10 & 0x000f000f000f000f // n/10 of each quarter
+	n = q | (n-q*10)<<8
+	return n | '0'*lowBits
+}
+
+// set makes the minute that ns is in the clock's.
+func (c *Clock) set(ns int64) {
+	const day = 24 * 60
+	m := ns / minute
+	if ns%minute < 0 {
+		m--
+	}
+	days := m / day
+	rest := m % day
 	if rest < 0 {
 		rest += day
 		days--
 	}
-	y, m, d := civil(days)
-	var b [TimeLen]byte
-	two(b[0:], uint64(y)/100)
-	two(b[2:], uint64(y)%100)
-	b[4] = '-'
-	two(b[5:], uint64(m))
-	b[7] = '-'
-	two(b[8:], uint64(d))
-	b[10] = 'T'
-	s := uint64(rest)
-	two(b[11:], s/3600)
-	b[13] = ':'
-	two(b[14:], s/60%60)
-	b[16] = ':'
-	two(b[17:], s%60)
-	b[19] = '.'
-	f := uint64(frac)
-	b[20] = '0' + byte(f/1e8)
-	two(b[21:], f/1e6%100)
-	two(b[23:], f/1e4%100)
-	two(b[25:], f/100%100)
-	two(b[27:], f%100)
-	b[29] = 'Z'
-	return append(dst, b[:]...)
+	c.from, c.size = m*minute, minute
+	y, mo, d := civil(days)
+	two := func(i int, n int64) { c.text[i], c.text[i+1] = '0'+byte(n/10), '0'+byte(n%10) }
+	two(0, y/100)
+	two(2, y%100)
+	c.text[4] = '-'
+	two(5, mo)
+	c.text[7] = '-'
+	two(8, d)
+	c.text[10] = 'T'
+	two(11, rest/60)
+	c.text[13] = ':'
+	two(14, rest%60)
+	c.text[16] = ':'
 }
 
-func two(b []byte, n uint64) {
-	b[1], b[0] = digitPairs[2*n+1], digitPairs[2*n]
+// AppendTime appends what the Append of a new Clock does.
+func AppendTime(dst []byte, ns int64) []byte {
+	var c Clock
+	return c.Append(dst, ns)
 }
 
 // civil returns the date of a day counted from 1970-01-01 in the proleptic

@@ -60,6 +60,7 @@ type Encoder struct {
 	cfg     Config
 	streams *wire.Streams[stream]
 	merge   wire.Merger
+	clock   json.Clock
 	mid     []byte // `"_time":"`
 	msg     []byte // `,"_msg":`
 	level   uint64
@@ -150,7 +151,7 @@ func (e *Encoder) append(dst []byte, b *record.Batch, i int) []byte {
 	r := b.Record(i)
 	s := e.streams.Get(r.Stream)
 	dst = append(dst, s.prefix...)
-	dst = json.AppendTime(dst, r.Time)
+	dst = e.clock.Append(dst, r.Time)
 	dst = append(dst, '"')
 	isJSON := r.Flags.Has(record.JSONObject)
 	own := s.text
