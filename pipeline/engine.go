@@ -68,7 +68,7 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Budget == nil || cfg.Book == nil || cfg.Graph == nil {
 		return nil, errors.New("pipeline: Budget, Book and Graph are required")
 	}
-	if err := cfg.Graph.check(); err != nil {
+	if err := cfg.Graph.Check(); err != nil {
 		return nil, err
 	}
 	e := &Engine{
@@ -113,7 +113,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, in := range inputs {
 		<-in.done
 	}
-	left := e.drain(time.Duration(e.grace.Load()))
+	left := e.drain()
 	stopOutputs()
 	e.wg.Wait()
 	for _, in := range inputs {
@@ -163,30 +163,23 @@ const drainPoll = 10 * time.Millisecond
 // delivered: the destinations are down, and what waits is read again.
 const drainPatience = 5 * time.Second
 
-// drain waits until nothing waits any more, at most for grace and at most for
-// drainPatience without progress, and returns how many records still wait.
-func (e *Engine) drain(grace time.Duration) int64 {
-	deadline := time.NewTimer(grace)
-	defer deadline.Stop()
+// drain waits until nothing waits any more, at most for the grace, which may be
+// changed meanwhile, and at most for drainPatience without progress, and returns
+// how many records still wait.
+func (e *Engine) drain() int64 {
 	tick := time.NewTicker(drainPoll)
 	defer tick.Stop()
-	least, since := e.Waiting(), time.Now()
+	begin := time.Now()
+	least, since := e.Waiting(), begin
 	for {
 		left := e.Waiting()
-		if left == 0 {
-			return 0
-		}
 		if left < least {
 			least, since = left, time.Now()
 		}
-		if time.Since(since) >= drainPatience {
+		if left == 0 || time.Since(since) >= drainPatience || time.Since(begin) >= time.Duration(e.grace.Load()) {
 			return left
 		}
-		select {
-		case <-deadline.C:
-			return left
-		case <-tick.C:
-		}
+		<-tick.C
 	}
 }
 
@@ -206,7 +199,7 @@ func (e *Engine) Waiting() int64 {
 // ones start; those that are no longer in it finish what waits at them and
 // stop. Reap must be called now and then to collect the latter.
 func (e *Engine) Swap(g *Graph) error {
-	if err := g.check(); err != nil {
+	if err := g.Check(); err != nil {
 		return err
 	}
 	e.mu.Lock()
@@ -269,7 +262,8 @@ func (e *Engine) Reap() []*Output {
 	return busy
 }
 
-// SetGrace changes how long a stop waits for the queues to drain.
+// SetGrace changes how long a stop waits for the queues to drain, also one that
+// is under way.
 func (e *Engine) SetGrace(d time.Duration) { e.grace.Store(int64(d)) }
 
 // Graph returns the present graph.

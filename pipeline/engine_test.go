@@ -420,7 +420,7 @@ func TestGraphChecks(t *testing.T) {
 		"bad route":  {Outputs: []*Output{o}, Routes: []Route{{To: []int{1}}}},
 		"65 outputs": {Outputs: make([]*Output, 65)},
 	} {
-		if err := g.check(); err == nil {
+		if err := g.Check(); err == nil {
 			t.Errorf("%s accepted", name)
 		}
 	}

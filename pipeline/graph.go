@@ -95,7 +95,8 @@ type Step struct {
 // maxOutputs is how many outputs a graph may have: routing keeps one bit each.
 const maxOutputs = 64
 
-func (g *Graph) check() error {
+// Check returns why the graph cannot be run, nil if it can.
+func (g *Graph) Check() error {
 	if len(g.Outputs) == 0 {
 		return fmt.Errorf("pipeline has no output")
 	}

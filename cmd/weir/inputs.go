@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 
 // input is a configured input as the process keeps it.
 type input struct {
+	made     time.Time
 	settings any
 	tail     *tail.Input
 	run      pipeline.Input
@@ -45,49 +48,72 @@ func (p *process) buildInputs(cfg *config.Config) (map[string]pipeline.Input, er
 	return out, nil
 }
 
-// changeInputs stops and starts what a reload changes. Inputs whose settings
-// are the same go on untouched, with their open handles.
-func (p *process) changeInputs(ctx context.Context, cfg *config.Config) error {
-	fresh := make(map[config.ID]*input)
+// changedInputs returns the inputs that a reload has to stop and those that it
+// has to start. Inputs whose settings are the same go on untouched, with their
+// open handles.
+func (p *process) changedInputs(cfg *config.Config) (stop, start []config.ID, err error) {
 	for _, in := range cfg.Inputs {
-		if old := p.inputs[in.ID]; old != nil && reflect.DeepEqual(old.settings, in.Settings) {
+		old := p.inputs[in.ID]
+		if old != nil && reflect.DeepEqual(old.settings, in.Settings) {
 			continue
 		}
-		// New only looks at the positions; two on the same positions would
-		// read twice, so the old one has to stop before the new one is made.
-		if err := p.checkInput(in); err != nil {
-			return cfg.Problem("inputs."+string(in.ID), err.Error())
+		if err := p.checkInput(cfg, in); err != nil {
+			return nil, nil, cfg.Problem("inputs."+string(in.ID), err.Error())
 		}
-		fresh[in.ID] = nil
+		start = append(start, in.ID)
 	}
 	for id := range p.inputs {
-		if _, changed := fresh[id]; changed || cfg.Input(id) == nil {
-			if err := p.engine.StopInput(ctx, string(id)); err != nil {
-				p.log.Error("input did not stop cleanly", "input", id, "error", err)
-			}
+		if slices.Contains(start, id) || cfg.Input(id) == nil {
+			stop = append(stop, id)
+		}
+	}
+	return stop, start, nil
+}
+
+// checkInput finds what newInput would refuse. Two inputs on the same positions
+// would read twice, so that this one gets none and is thrown away.
+func (p *process) checkInput(cfg *config.Config, in config.Input) error {
+	trial := process{log: slog.New(slog.DiscardHandler)}
+	_, err := trial.newInput(cfg, in)
+	return err
+}
+
+// stopInputs stops inputs. Their last figures are shown until startInputs.
+func (p *process) stopInputs(ctx context.Context, list []config.ID) {
+	for _, id := range list {
+		if err := p.engine.StopInput(ctx, string(id)); err != nil && ctx.Err() == nil {
+			p.log.Error("input did not stop cleanly", "input", id, "error", err)
+		}
+	}
+}
+
+// startInputs starts the listed inputs and forgets those that are not in cfg. An
+// input that cannot start, although checkInput found nothing, makes the process
+// unhealthy.
+func (p *process) startInputs(ctx context.Context, cfg *config.Config, list []config.ID) {
+	for _, id := range list {
+		i, err := p.newInput(cfg, *cfg.Input(id))
+		if err == nil {
+			err = p.engine.StartInput(ctx, string(id), i.run)
+		}
+		if err != nil && ctx.Err() == nil {
+			p.log.Error("input does not start", "input", id, "error", err)
+		}
+		p.mu.Lock()
+		if err == nil {
+			p.inputs[id] = i
+		} else {
+			delete(p.inputs, id)
+		}
+		p.mu.Unlock()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.inputs {
+		if cfg.Input(id) == nil {
 			delete(p.inputs, id)
 		}
 	}
-	for id := range fresh {
-		i, err := p.newInput(cfg, *cfg.Input(id))
-		if err != nil {
-			return cfg.Problem("inputs."+string(id), err.Error())
-		}
-		if err := p.engine.StartInput(ctx, string(id), i.run); err != nil {
-			return err
-		}
-		p.inputs[id] = i
-	}
-	return nil
-}
-
-// checkInput finds what newInput would refuse.
-func (p *process) checkInput(in config.Input) error {
-	if k, ok := in.Settings.(*config.KubernetesInput); ok && k.Exclude != "" {
-		_, err := logql.ParseSelector(string(k.Exclude))
-		return err
-	}
-	return nil
 }
 
 func (p *process) newInput(cfg *config.Config, in config.Input) (*input, error) {
@@ -107,9 +133,14 @@ func (p *process) tailConfig(id config.ID, t *config.Tail, format string) tail.C
 	c := tail.Config{
 		ID: string(id), Format: formats[format], MaxLine: int(t.MaxLine),
 		PollInterval: time.Duration(t.PollInterval), MaxHandles: t.MaxOpen,
-		Hold:       tail.Hold{MaxBytes: int64(t.Hold.MaxBytes), MaxAge: time.Duration(t.Hold.MaxAge), LinkDir: string(t.Hold.Dir)},
-		Checkpoint: p.store, Book: &p.book, Logger: p.log.With("input", string(id)),
+		Hold: tail.Hold{MaxBytes: int64(t.Hold.MaxBytes), MaxAge: time.Duration(t.Hold.MaxAge), LinkDir: string(t.Hold.Dir)},
+		Book: &p.book, Logger: p.log.With("input", string(id)),
 	}
+	if p.store == nil {
+		c.Hold.LinkDir = "" // a trial touches nothing
+		return c
+	}
+	c.Checkpoint = p.store
 	if t.Hold.By == "link" {
 		c.Hold.By = tail.HoldLink
 	}
@@ -216,7 +247,7 @@ func (p *process) finishInput(settings any, c tail.Config, parse string) (*input
 	if err != nil {
 		return nil, err
 	}
-	in := &input{settings: settings, tail: t, run: t}
+	in := &input{made: time.Now(), settings: settings, tail: t, run: t}
 	if parse != "" && parse != "none" {
 		step, err := stage.NewParse(stage.ParseConfig{Format: parse})
 		if err != nil {

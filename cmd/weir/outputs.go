@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/weirlog/weir/buffer"
@@ -22,6 +23,7 @@ import (
 // destination is a configured output with its queue, deliverer and dead
 // letters.
 type destination struct {
+	name      string
 	settings  config.OutputSettings
 	out       *pipeline.Output
 	queue     *buffer.Memory
@@ -39,7 +41,7 @@ type prober interface{ Probe(context.Context) error }
 func (d *destination) close(log *slog.Logger) {
 	for _, c := range d.closers {
 		if err := c.Close(); err != nil {
-			log.Error("output did not close cleanly", "output", d.out.Name, "error", err)
+			log.Error("output did not close cleanly", "output", d.name, "error", err)
 		}
 	}
 }
@@ -54,10 +56,10 @@ func (p *process) closeDestinations() {
 }
 
 // newDestination makes an output and everything before it.
-func (p *process) newDestination(cfg *config.Config, o config.Output) (*destination, error) {
+func (p *process) newDestination(cfg *config.Config, o config.Output) (made *destination, err error) {
 	common := o.Settings.Common()
 	log := p.log.With("output", string(o.ID))
-	d := &destination{settings: o.Settings, capacity: int64(common.Buffer.Memory), maxDelay: time.Duration(common.Retry.MaxDelay)}
+	d := &destination{name: string(o.ID), settings: o.Settings, capacity: int64(common.Buffer.Memory), maxDelay: time.Duration(common.Retry.MaxDelay)}
 
 	endpoints, err := p.endpoints(o, log)
 	if err != nil {
@@ -68,6 +70,11 @@ func (p *process) newDestination(cfg *config.Config, o config.Output) (*destinat
 			d.closers = append(d.closers, c)
 		}
 	}
+	defer func() {
+		if err != nil {
+			d.close(p.log)
+		}
+	}()
 	conf := deliver.Config{
 		Name: string(o.ID), Index: p.book.Index(string(o.ID)),
 		Endpoints: endpoints,
@@ -109,14 +116,12 @@ func (p *process) newDestination(cfg *config.Config, o config.Output) (*destinat
 			Max: int64(common.DLQ.Max), WhenFull: deadPolicy(common.DLQ.WhenFull), ID: wire.RecordID, Logger: log,
 		})
 		if err != nil {
-			d.close(p.log)
 			return nil, err
 		}
 		d.closers = append(d.closers, d.dead)
 		conf.DeadLetters = d.dead
 	}
 	if d.deliverer, err = deliver.New(conf); err != nil {
-		d.close(p.log)
 		return nil, err
 	}
 	d.out = &pipeline.Output{Name: string(o.ID), Index: conf.Index, Queue: d.queue, Deliverer: d.deliverer}
@@ -141,11 +146,9 @@ func (p *process) endpoints(o config.Output, log *slog.Logger) ([]deliver.Endpoi
 		if err != nil {
 			return nil, err
 		}
-		go func() { // ends with the process: stdout is closed once at most
-			<-out.Closed()
-			p.closeOnce.Do(func() { close(p.outputClosed) })
-		}()
-		return []deliver.Endpoint{{Name: "stdout", Output: out}}, nil
+		w := &watchedStdout{Stdout: out, ended: make(chan struct{})}
+		go w.watch(func() { p.closeOnce.Do(func() { close(p.outputClosed) }) })
+		return []deliver.Endpoint{{Name: "stdout", Output: w}}, nil
 	case *config.FileOutput:
 		out, err := output.NewFile(output.FileConfig{
 			Path: string(s.Path), Format: format(s.Format, s.Keys), MaxSize: int64(s.MaxSize), Keep: s.Keep,
@@ -171,6 +174,31 @@ func (p *process) endpoints(o config.Output, log *slog.Logger) ([]deliver.Endpoi
 		list = append(list, deliver.Endpoint{Name: u.String(), Output: out})
 	}
 	return list, nil
+}
+
+// watchedStdout tells a reader that left from a Close of our own: only the
+// former ends the process.
+type watchedStdout struct {
+	*output.Stdout
+	once  sync.Once
+	ended chan struct{}
+}
+
+// watch calls left when the reader has left. It returns at the latest after
+// Close.
+func (w *watchedStdout) watch(left func()) {
+	<-w.Closed()
+	select {
+	case <-w.ended:
+	default:
+		left()
+	}
+}
+
+// Close ends the output.
+func (w *watchedStdout) Close() error {
+	w.once.Do(func() { close(w.ended) })
+	return w.Stdout.Close()
 }
 
 func remoteOutput(settings config.OutputSettings, h output.HTTPConfig) (deliver.Output, error) {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,6 +50,9 @@ type process struct {
 	engine *pipeline.Engine
 	kube   *kubeWatch
 
+	// What follows changes with a reload. Reloads happen in one goroutine (see
+	// watchConfig); it holds mu for each change, everybody else for each look,
+	// and nobody while waiting for something.
 	mu           sync.Mutex
 	cfg          *config.Config
 	inputs       map[config.ID]*input
@@ -102,10 +106,13 @@ func (p *process) run(ctx context.Context) error {
 	if err := p.startKube(ctx); err != nil {
 		return err
 	}
-	graph, err := p.buildGraph(cfg)
+	defer p.stopKube()
+	graph, destinations, err := p.buildGraph(cfg)
 	if err != nil {
 		return err
 	}
+	p.destinations = destinations
+	defer p.closeDestinations()
 	inputs, err := p.buildInputs(cfg)
 	if err != nil {
 		return err
@@ -132,22 +139,22 @@ func (p *process) run(ctx context.Context) error {
 			cancel()
 		})
 	}
+	ended := make(chan struct{})
 	wg.Go(func() {
 		select {
-		case <-p.outputClosed:
+		case <-p.outputClosed: // perhaps in the middle of a stop
 			p.engine.SetGrace(0) // what is left has no reader
 			cancel()
-		case <-ctx.Done():
+		case <-ended:
 		}
 	})
 	if !p.quiet {
 		p.log.Info("started", "version", version(), "inputs", ids(cfg.Inputs), "outputs", ids(cfg.Outputs), "state", cfg.State)
 	}
 	err = p.engine.Run(ctx)
+	close(ended)
 	cancel()
 	wg.Wait()
-	p.stopKube()
-	p.closeDestinations()
 	select {
 	case <-p.outputClosed:
 		return syscall.EPIPE
@@ -214,32 +221,31 @@ func cgroupMemory() int64 {
 	return 0
 }
 
-// buildGraph makes everything behind the inputs. Destinations whose settings
-// have not changed are used again.
-func (p *process) buildGraph(cfg *config.Config) (*pipeline.Graph, error) {
-	g := &pipeline.Graph{}
+// buildGraph makes everything behind the inputs, and nothing if it fails.
+// Destinations whose settings have not changed are used again; p.destinations
+// is left to the caller.
+func (p *process) buildGraph(cfg *config.Config) (g *pipeline.Graph, next map[config.ID]*destination, err error) {
+	g, next = &pipeline.Graph{}, make(map[config.ID]*destination)
+	defer func() {
+		if err != nil {
+			p.discard(next)
+		}
+	}()
 	for i, s := range cfg.Pipeline {
 		step, err := buildStep(s)
 		if err != nil {
-			return nil, cfg.Problem(fmt.Sprintf("pipeline[%d].%s", i, s.Kind), err.Error())
+			return nil, next, cfg.Problem(fmt.Sprintf("pipeline[%d].%s", i, s.Kind), err.Error())
 		}
 		if step != nil {
 			g.Steps = append(g.Steps, pipeline.Step{Name: fmt.Sprintf("pipeline[%d].%s", i, s.Kind), Stage: step})
 		}
 	}
 	at := make(map[config.ID]int)
-	next := make(map[config.ID]*destination)
 	for _, o := range cfg.Outputs {
 		d := p.destinations[o.ID]
 		if d == nil || !reflect.DeepEqual(d.settings, o.Settings) {
-			var err error
 			if d, err = p.newDestination(cfg, o); err != nil {
-				for id, d := range next {
-					if p.destinations[id] != d {
-						d.close(p.log)
-					}
-				}
-				return nil, cfg.Problem("outputs."+string(o.ID), err.Error())
+				return nil, next, cfg.Problem("outputs."+string(o.ID), err.Error())
 			}
 		}
 		next[o.ID] = d
@@ -251,7 +257,7 @@ func (p *process) buildGraph(cfg *config.Config) (*pipeline.Graph, error) {
 		if r.When != "" {
 			c, err := logql.ParseCondition(string(r.When))
 			if err != nil {
-				return nil, cfg.Problem(fmt.Sprintf("routes[%d].when", i), err.Error())
+				return nil, next, cfg.Problem(fmt.Sprintf("routes[%d].when", i), err.Error())
 			}
 			route.Match = c.Match
 		}
@@ -260,13 +266,16 @@ func (p *process) buildGraph(cfg *config.Config) (*pipeline.Graph, error) {
 		}
 		g.Routes = append(g.Routes, route)
 	}
-	for id, d := range p.destinations {
-		if next[id] != d {
-			p.retired = append(p.retired, d)
+	return g, next, nil
+}
+
+// discard closes those of the destinations that are not in use.
+func (p *process) discard(next map[config.ID]*destination) {
+	for id, d := range next {
+		if p.destinations[id] != d {
+			d.close(p.log)
 		}
 	}
-	p.destinations = next
-	return g, nil
 }
 
 // buildStep returns nil for a step that does nothing.
@@ -320,9 +329,9 @@ type stepSink struct {
 }
 
 func (s stepSink) Put(ctx context.Context, b *record.Batch) error {
-	if err := s.s.step.Process(b, s.s.now()); err != nil {
-		return err
-	}
+	// As for the pipeline's steps: a broken one changes nothing else. These
+	// cannot fail (stage.Parse never does).
+	_ = s.s.step.Process(b, s.s.now())
 	return s.Sink.Put(ctx, b)
 }
 
@@ -355,13 +364,16 @@ func (p *process) watchConfig(ctx context.Context) {
 // reloadConfig takes the configuration as it is now, or refuses it whole and
 // goes on with the old one.
 func (p *process) reloadConfig(ctx context.Context, why string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.reload.fingerprint = config.Fingerprint(p.cfg.Files())
+	// Taken before loading: a change that comes while this one is being applied
+	// is seen as another.
+	before := config.Fingerprint(p.cfg.Files())
 	cfg, warnings, err := config.Load(p.opts)
 	if err == nil {
 		err = p.apply(ctx, cfg)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reload.fingerprint = before
 	if err != nil {
 		p.reload.ok, p.reload.lastError = false, err.Error()
 		p.reload.refused++
@@ -371,28 +383,49 @@ func (p *process) reloadConfig(ctx context.Context, why string) {
 	for _, w := range warnings.List() {
 		p.log.Warn(w.Message, "at", w.Pos.String())
 	}
+	if !slices.Equal(cfg.Files(), p.cfg.Files()) {
+		p.reload.fingerprint = config.Fingerprint(cfg.Files())
+	}
 	p.cfg = cfg
 	p.reload.ok, p.reload.at, p.reload.lastError = true, time.Now(), ""
 	p.reload.accepted++
-	p.reload.fingerprint = config.Fingerprint(cfg.Files())
 	p.log.Info("configuration reloaded", "why", why, "inputs", ids(cfg.Inputs), "outputs", ids(cfg.Outputs))
 }
 
-// apply puts a checked configuration in force. Nothing changes if it fails.
+// apply puts a checked configuration in force. Nothing has changed if it fails.
+// Inputs that go or change stop before the switch and new ones start after it:
+// no record of a new input takes the old routes, nor the other way round.
 func (p *process) apply(ctx context.Context, cfg *config.Config) error {
 	if needsRestart(p.cfg, cfg) {
 		return errors.New("state, node, cluster, listen and limits cannot change while running; restart the process")
 	}
-	oldDest, oldRetired := p.destinations, len(p.retired)
-	graph, err := p.buildGraph(cfg)
+	graph, next, err := p.buildGraph(cfg)
 	if err != nil {
 		return err
 	}
-	if err := p.changeInputs(ctx, cfg); err != nil {
-		p.destinations, p.retired = oldDest, p.retired[:oldRetired]
+	stop, start, err := p.changedInputs(cfg)
+	if err == nil {
+		err = graph.Check()
+	}
+	if err != nil {
+		p.discard(next)
 		return err
 	}
-	return p.engine.Swap(graph)
+	p.stopInputs(ctx, stop)
+	if err := p.engine.Swap(graph); err != nil {
+		p.discard(next)
+		return err // the engine stops
+	}
+	p.mu.Lock()
+	for id, d := range p.destinations {
+		if next[id] != d {
+			p.retired = append(p.retired, d)
+		}
+	}
+	p.destinations = next
+	p.mu.Unlock()
+	p.startInputs(ctx, cfg, start)
+	return nil
 }
 
 func needsRestart(a, b *config.Config) bool {

@@ -102,7 +102,7 @@ func (p *process) notReady() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id, in := range p.inputs {
-		if !in.tail.Stats().Time.After(p.started) {
+		if !in.tail.Stats().Time.After(in.made) {
 			return "input " + string(id) + " has not started reading"
 		}
 	}

@@ -340,6 +340,11 @@ func (p *process) problems() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []string
+	for _, in := range p.cfg.Inputs {
+		if p.inputs[in.ID] == nil {
+			out = append(out, "input "+string(in.ID)+" could not start")
+		}
+	}
 	for id, in := range p.inputs {
 		if age := now.Sub(in.tail.Stats().Time); age > stuckAfter && now.Sub(p.started) > stuckAfter {
 			out = append(out, "input "+string(id)+" has not looked at its files for "+age.Round(time.Second).String())
