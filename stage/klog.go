@@ -110,6 +110,10 @@ func (h *klogHeader) time(observed int64, now time.Time) (stamp, bool) {
 		observed = now.UnixNano()
 	}
 	year := time.Unix(0, observed).UTC().Year()
+	const halfYear = 182 * 24 * int64(time.Hour)
+	if ns, ok := unixNano(year, h.month, h.day, h.sec, h.nsec); ok && distance(ns, observed) < halfYear {
+		return stamp{ns, false}, true // other years are further away
+	}
 	var best stamp
 	found := false
 	for y := year - 1; y <= year+1; y++ {

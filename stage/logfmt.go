@@ -133,7 +133,7 @@ func (s *Parse) autoLogfmt(b *record.Batch, i int, body []byte, now time.Time) b
 		takeLevel(r, body[level.val.Off:level.val.End()])
 	}
 	if when.key.Len > 0 {
-		takeTime(r, body[when.val.Off:when.val.End()], now)
+		s.takeTime(r, body[when.val.Off:when.val.End()], now)
 	}
 	s.traceIDs(b, i, 0)
 	return true
@@ -157,11 +157,11 @@ func takeLevel(r *record.Record, val []byte) bool {
 	return ok
 }
 
-func takeTime(r *record.Record, val []byte, now time.Time) bool {
+func (s *Parse) takeTime(r *record.Record, val []byte, now time.Time) bool {
 	if r.Flags.Has(record.TimeParsed) {
 		return false
 	}
-	t, ok := parseStamp(val)
+	t, ok := s.stamps.parse(val)
 	return ok && setTime(r, t, now)
 }
 
@@ -238,7 +238,7 @@ func (s *Parse) logfmt(b *record.Batch, i int, body []byte, now time.Time) {
 				continue
 			}
 		case timeRole:
-			if takeTime(b.Record(i), val, now) {
+			if s.takeTime(b.Record(i), val, now) {
 				continue
 			}
 		case traceRole:

@@ -31,6 +31,7 @@ type ParseConfig struct {
 type Parse struct {
 	format format
 	scan   json.Scanner
+	stamps stamps
 	buf    []byte
 }
 
@@ -202,7 +203,7 @@ func (s *Parse) levelAndTime(r *record.Record, text []byte, now time.Time) {
 					r.Severity, needLevel = sev, false
 					want &^= keys[0]
 				}
-			} else if t, ok := parseStamp(val); ok && setTime(r, t, now) {
+			} else if t, ok := s.stamps.parse(val); ok && setTime(r, t, now) {
 				needTime = false
 				want &^= keys[1]
 			}

@@ -94,7 +94,6 @@ func textLevel(line []byte) record.Severity {
 // characters, capitals and spaces. Bytes behind the end are none of them.
 func classify(p []byte, base int) (word, upper, space uint64) {
 	const (
-		ones = 0x0101010101010101
 		low7 = 0x7f * ones
 		high = 0x80 * ones
 	)

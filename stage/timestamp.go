@@ -1,7 +1,9 @@
 package stage
 
 import (
+	"encoding/binary"
 	"math"
+	"math/bits"
 	"time"
 
 	"github.com/weirlog/weir/record"
@@ -43,6 +45,45 @@ func setTime(r *record.Record, t stamp, now time.Time) bool {
 type stamp struct {
 	ns    int64 // since the Unix epoch
 	zoned bool  // the text said its zone, or needs none
+}
+
+// stamps parses timestamps. It remembers the last minute it saw written as in
+// RFC 3339, as a time usually stands in the same as the one before it. The
+// zero stamps is ready.
+type stamps struct {
+	w0, w1 uint64 // "2006-01-02T15:04"; w0 is 0 at first
+	minute int64  // its nanoseconds since the epoch if the zone is UTC
+}
+
+// parse returns what parseStamp does.
+func (c *stamps) parse(p []byte) (stamp, bool) {
+	if len(p) < 20 {
+		return parseStamp(p)
+	}
+	w0, w1 := binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint64(p[8:])
+	if w0 != c.w0 || w1 != c.w1 || c.w0 == 0 || p[16] != ':' {
+		t, ok := parseStamp(p)
+		if ok && p[4] == p[7] && p[13] == ':' && p[16] == ':' { // a year stands first
+			c.remember(p)
+		}
+		return t, ok
+	}
+	sec, ok := digits(p[17:19])
+	if !ok || sec > 60 {
+		return stamp{}, false
+	}
+	nsec, p := fraction(p[19:])
+	offset, zoned, ok := zone(p)
+	return stamp{c.minute + int64(sec-offset)*1e9 + int64(nsec), zoned}, ok
+}
+
+// remember keeps the minute that p, the text of a time that was parsed, begins
+// with.
+func (c *stamps) remember(p []byte) {
+	if t, ok := parseStamp(append(append(make([]byte, 0, 20), p[:16]...), ":00Z"...)); ok {
+		c.w0, c.w1 = binary.LittleEndian.Uint64(p), binary.LittleEndian.Uint64(p[8:])
+		c.minute = t.ns
+	}
 }
 
 // parseStamp reads the timestamps that logging libraries write: RFC 3339 and
@@ -98,17 +139,41 @@ func timeOfDay(p []byte) (sec, nsec int, rest []byte, ok bool) {
 	if !ok1 || !ok2 || !ok3 || h > 23 || m > 59 || s > 60 {
 		return 0, 0, nil, false
 	}
-	p = p[8:]
-	if len(p) > 1 && (p[0] == '.' || p[0] == ',') && p[1]-'0' <= 9 {
-		i, scale := 1, 100_000_000
-		for ; i < len(p) && p[i]-'0' <= 9; i++ {
-			nsec += int(p[i]-'0') * scale
-			scale /= 10 // digits behind the ninth add nothing
-		}
-		p = p[i:]
-	}
-	return h*3600 + m*60 + s, nsec, p, true
+	nsec, rest = fraction(p[8:])
+	return h*3600 + m*60 + s, nsec, rest, true
 }
+
+// fraction reads a fraction of a second, if p begins with one, and returns it
+// in nanoseconds, and what follows. Digits behind the ninth add nothing.
+func fraction(p []byte) (nsec int, rest []byte) {
+	if len(p) < 2 || p[0] != '.' && p[0] != ',' || p[1]-'0' > 9 {
+		return 0, p
+	}
+	i, scale := 1, 100_000_000
+	if len(p) >= 9 {
+		// Eight digits at once, zeros in the place of what is not there.
+		w := binary.LittleEndian.Uint64(p[1:]) ^ zeros
+		n := bits.TrailingZeros64((w+(0x80-10)*ones|w)&(0x80*ones)) >> 3
+		w &= 1<<(8*n) - 1
+		w = w*10 + w>>8 // pairs, in every second byte
+		const pairs = 0x000000ff000000ff
+		nsec = int(((w&pairs)*(100+1000000<<32)+(w>>16&pairs)*(1+10000<<32))>>32) * 10
+		if i += n; n < 8 {
+			return nsec, p[i:]
+		}
+		scale = 1
+	}
+	for ; i < len(p) && p[i]-'0' <= 9; i++ {
+		nsec += int(p[i]-'0') * scale
+		scale /= 10
+	}
+	return nsec, p[i:]
+}
+
+const (
+	ones  = 0x0101010101010101
+	zeros = '0' * ones
+)
 
 // zone reads a zone and returns its offset from UTC in seconds.
 func zone(p []byte) (offset int, zoned, ok bool) {
@@ -118,8 +183,11 @@ func zone(p []byte) (offset int, zoned, ok bool) {
 	if p[0] == ' ' {
 		p = p[1:]
 	}
+	if len(p) == 1 {
+		return 0, true, p[0] == 'Z' || p[0] == 'z'
+	}
 	switch string(p) {
-	case "Z", "z", "UTC", "GMT":
+	case "UTC", "GMT":
 		return 0, true, true
 	}
 	if len(p) < 3 || p[0] != '+' && p[0] != '-' {

@@ -76,6 +76,49 @@ func TestParseStampAgreesWithTime(t *testing.T) {
 	})
 }
 
+// What is remembered of the times before changes nothing.
+func TestStampsAgreeWithParseStamp(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var c stamps
+		base := observed.UnixNano()
+		for range 10 {
+			ns := base + rapid.Int64Range(0, 150e9).Draw(t, "ns")
+			tm := time.Unix(0, ns).In(time.FixedZone("", 60*rapid.SampledFrom([]int{0, 0, 90, -300}).Draw(t, "zone")))
+			layout := rapid.SampledFrom([]string{time.RFC3339Nano, time.RFC3339, "2006-01-02 15:04:05", "2006-01-02T15:04:05,000", "2006-01-02T15:04:05.00000000Z",
+				"2006/01/02 15:04:05 -0700", "02/Jan/2006:15:04:05 -0700"}).Draw(t, "layout")
+			text := []byte(tm.Format(layout))
+			if rapid.Bool().Draw(t, "damaged") {
+				text[rapid.IntRange(0, len(text)-1).Draw(t, "at")] = rapid.SampledFrom([]byte("0:6.-x \x00\xff\xb0")).Draw(t, "by")
+			}
+			got, gotOK := c.parse(text)
+			want, ok := parseStamp(text)
+			if gotOK != ok || ok && got != want {
+				t.Fatalf("%q: %v %v, want %v %v", text, got, gotOK, want, ok)
+			}
+		}
+	})
+	var c stamps
+	if _, ok := c.parse(make([]byte, 20)); ok {
+		t.Error("zeros are a time")
+	}
+}
+
+func TestFraction(t *testing.T) {
+	for in, want := range map[string]struct {
+		nsec int
+		rest string
+	}{
+		"": {0, ""}, ".": {0, "."}, ".x": {0, ".x"}, ".5": {500000000, ""}, ",25Z": {250000000, "Z"}, "5": {0, "5"},
+		".123456789Z": {123456789, "Z"}, ".12345678Zzzzzzzz": {123456780, "Zzzzzzzz"}, ".1234567890123+01:00": {123456789, "+01:00"},
+		".123 +0100 and more": {123000000, " +0100 and more"}, ".000000001": {1, ""}, ".12\xb3456789": {120000000, "\xb3456789"},
+		".1:345678901": {100000000, ":345678901"}, ".1/345678901": {100000000, "/345678901"}, ".99999999": {999999990, ""},
+	} {
+		if nsec, rest := fraction([]byte(in)); nsec != want.nsec || string(rest) != want.rest {
+			t.Errorf("fraction(%q) = %d, %q, want %d, %q", in, nsec, rest, want.nsec, want.rest)
+		}
+	}
+}
+
 // A record keeps the runtime's time when its own is absurd, and its text in
 // any case.
 func TestFailure43_AbsurdTimesAreNotBelieved(t *testing.T) {
