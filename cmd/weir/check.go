@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirlog/weir/config"
+	"github.com/weirlog/weir/kube"
 )
 
 func checkCommand() *cobra.Command {
@@ -22,7 +23,8 @@ func checkCommand() *cobra.Command {
 		Use:   "check [FILE|DIR…]",
 		Short: "Validate a configuration: all errors at once",
 		Long: `Validates a configuration and prints every error with its place. Nothing is
-started. --live also asks every output whether it can be reached and lets us in.`,
+started. --live also asks every output whether it can be reached and lets us in,
+and the Kubernetes API server for the pods of this node.`,
 		Example: `  weir check weir.yaml
   weir check --role agent --live weir.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -52,8 +54,9 @@ started. --live also asks every output whether it can be reached and lets us in.
 				return &exitError{exitConfig, errors.New("there are warnings, and --strict is set")}
 			}
 			if live {
-				if err := probeOutputs(cmd.Context(), cfg, cmd.OutOrStdout()); err != nil {
-					return err
+				err := errors.Join(probeKube(cmd.Context(), cfg, cmd.OutOrStdout()), probeOutputs(cmd.Context(), cfg, cmd.OutOrStdout()))
+				if err != nil {
+					return &exitError{exitUnreachable, err}
 				}
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "ok: %d inputs, %d steps, %d outputs, %d routes\n", len(cfg.Inputs), len(cfg.Pipeline), len(cfg.Outputs), len(cfg.Routes))
@@ -63,7 +66,7 @@ started. --live also asks every output whether it can be reached and lets us in.
 	flags.add(cmd)
 	cmd.Flags().StringVar(&role, "role", "", "check on top of the built-in configuration of this role")
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "text or json")
-	cmd.Flags().BoolVar(&live, "live", false, "ask the outputs, too")
+	cmd.Flags().BoolVar(&live, "live", false, "ask the outputs and the Kubernetes API server, too")
 	cmd.Flags().BoolVar(&strict, "strict", false, "treat warnings as errors")
 	return cmd
 }
@@ -73,6 +76,37 @@ func buildable(cfg *config.Config) error {
 	for i, s := range cfg.Pipeline {
 		if _, err := buildStep(s); err != nil {
 			return cfg.Problem(fmt.Sprintf("pipeline[%d].%s", i, s.Kind), err.Error())
+		}
+	}
+	return nil
+}
+
+// probeKube asks the API server as startKube's watch will.
+func probeKube(ctx context.Context, cfg *config.Config, w io.Writer) error {
+	for _, in := range cfg.Inputs {
+		s, ok := in.Settings.(*config.KubernetesInput)
+		if !ok || s.Metadata == "path" {
+			continue
+		}
+		pods, err := kube.New(kube.Config{NodeName: nodeName(cfg), Kubeconfig: string(s.Kubeconfig)})
+		if errors.Is(err, kube.ErrNoCluster) && s.Metadata == "auto" {
+			fmt.Fprintf(w, "-     %s: %v; names come from paths only\n", in.ID, err)
+			continue
+		}
+		n := 0
+		if err == nil {
+			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+			n, err = pods.Probe(ctx)
+			cancel()
+		}
+		switch {
+		case err != nil:
+			fmt.Fprintf(w, "FAIL  %s: %v\n", in.ID, err)
+			return fmt.Errorf("the Kubernetes API server cannot be used")
+		case n == 0:
+			fmt.Fprintf(w, "none  %s: the API server knows no pods on node %s; if some run here, set 'node' or NODE_NAME to the name in 'kubectl get nodes'\n", in.ID, pods.Node())
+		default:
+			fmt.Fprintf(w, "ok    %s: the API server knows %d pods on node %s\n", in.ID, n, pods.Node())
 		}
 	}
 	return nil
