@@ -29,7 +29,8 @@ func dlqCommand() *cobra.Command {
 }
 
 func dlqListCommand() *cobra.Command {
-	var state, name, format string
+	var of stateFlags
+	var name, format string
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -40,6 +41,10 @@ func dlqListCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if format != "text" && format != "json" {
 				return usageError("-o %s: want text or json", format)
+			}
+			state, err := of.dir()
+			if err != nil {
+				return err
 			}
 			dir := filepath.Join(state, "dlq")
 			names, err := deliver.DeadLetterOutputs(dir)
@@ -78,7 +83,7 @@ func dlqListCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", defaultState, "state directory")
+	of.add(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "only of this output, such as elasticsearch/main")
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "text or json")
 	cmd.Flags().IntVar(&limit, "limit", 0, "print this many at most")

@@ -19,10 +19,9 @@ import (
 	"github.com/weirlog/weir/tail"
 )
 
-const defaultState = "/var/lib/weir"
-
 func ledgerCommand() *cobra.Command {
-	var state, format string
+	var of stateFlags
+	var format string
 	var check bool
 	cmd := &cobra.Command{
 		Use:   "ledger",
@@ -40,8 +39,12 @@ last. They go on over restarts.`,
 			if format != "table" && format != "json" {
 				return usageError("-o %s: want table or json", format)
 			}
+			state, err := of.dir()
+			if err != nil {
+				return err
+			}
 			var report ledgerReport
-			err := ask(cmd.Context(), state, "/v1/ledger", &report)
+			err = ask(cmd.Context(), state, "/v1/ledger", &report)
 			if errors.Is(err, errNotRunning) {
 				var saved *ledgerReport
 				if saved, err = savedLedger(state); err == nil {
@@ -71,7 +74,7 @@ last. They go on over restarts.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", defaultState, "state directory of the process")
+	of.add(cmd)
 	cmd.Flags().StringVarP(&format, "output", "o", "table", "table or json")
 	cmd.Flags().BoolVar(&check, "check", false, "exit with 5 if bytes were lost, with 1 if the ledger does not balance")
 	return cmd

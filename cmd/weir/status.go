@@ -14,7 +14,8 @@ import (
 )
 
 func statusCommand() *cobra.Command {
-	var state, format string
+	var of stateFlags
+	var format string
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the running process is doing now",
@@ -22,6 +23,10 @@ func statusCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if format != "text" && format != "json" {
 				return usageError("-o %s: want text or json", format)
+			}
+			state, err := of.dir()
+			if err != nil {
+				return err
 			}
 			var r statusReport
 			if err := ask(cmd.Context(), state, "/v1/status", &r); err != nil {
@@ -37,7 +42,7 @@ func statusCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", defaultState, "state directory of the process")
+	of.add(cmd)
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "text or json")
 	return cmd
 }
