@@ -1,6 +1,9 @@
 package json
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // TimeLen is the number of bytes AppendTime appends.
 const TimeLen = len("2006-01-02T15:04:05.000000000Z")
@@ -20,7 +23,7 @@ const minute = 60_000_000_000
 // always nine fractional digits, in UTC and without quotes:
 // 2006-01-02T15:04:05.000000000Z. Every int64 has such a time (1677 to 2262).
 func (c *Clock) Append(dst []byte, ns int64) []byte {
-	// The minutes at both ends of int64 reach out of it; the differences are
+	// The minutes at both ends of int64 reach out of it; the difference is
 	// right nevertheless.
 	in := uint64(ns) - uint64(c.from)
 	if in >= c.size {
@@ -62,6 +65,9 @@ func (c *Clock) set(ns int64) {
 		days--
 	}
 	c.from, c.size = m*minute, minute
+	if m == math.MaxInt64/minute || m == math.MinInt64/minute-1 {
+		c.size = 0 // reaches out of int64: not kept
+	}
 	y, mo, d := civil(days)
 	two := func(i int, n int64) { c.text[i], c.text[i+1] = '0'+byte(n/10), '0'+byte(n%10) }
 	two(0, y/100)
