@@ -95,11 +95,14 @@ func up(ctx context.Context, flags *configFlags, args []string, format string, o
 			return err
 		}
 		if found == dockerLogs {
-			if err := files(map[string]any{"paths": []string{dockerLogs}, "format": "docker"}); err != nil {
+			settings := map[string]any{"paths": []string{dockerLogs}, "format": "docker"}
+			if fresh {
+				settings["start"] = "end"
+			}
+			if err := files(settings); err != nil {
 				return err
 			}
-		}
-		if fresh {
+		} else if fresh {
 			set = append(set, "inputs.kubernetes.start=end")
 		}
 		fmt.Fprintf(errOut, "reading the containers of this host: %s\n", found)
@@ -115,30 +118,36 @@ func up(ctx context.Context, flags *configFlags, args []string, format string, o
 	return p.run(ctx)
 }
 
-// expandPaths makes patterns out of directories and refuses what is not there.
+// expandPaths makes absolute patterns of the arguments and refuses what is not
+// there. What is there is meant as it is, whatever its name looks like.
 func expandPaths(args []string) ([]string, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("working directory: %w", err)
+	}
 	var out []string
 	for _, a := range args {
 		info, err := os.Stat(a)
 		switch {
 		case err == nil && info.IsDir():
-			out = append(out, filepath.Join(a, "*.log"))
+			a = filepath.Join(literal(a), "*.log")
 		case err == nil:
-			out = append(out, a)
-		case strings.ContainsAny(a, "*?["):
-			out = append(out, a)
-		default:
+			a = literal(a)
+		case !strings.ContainsAny(a, "*?["):
 			return nil, err
 		}
-	}
-	for i := range out {
-		abs, err := filepath.Abs(out[i])
-		if err != nil {
-			return nil, err
+		if !filepath.IsAbs(a) {
+			a = filepath.Join(literal(cwd), a)
 		}
-		out[i] = abs
+		// The configuration would take ${…} for a reference.
+		out = append(out, strings.ReplaceAll(filepath.Clean(a), "${", "$${"))
 	}
 	return out, nil
+}
+
+// literal returns the pattern that matches exactly that path.
+func literal(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // findContainers returns where this host's containers log.
