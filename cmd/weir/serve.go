@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/weirlog/weir/metrics"
@@ -146,7 +147,13 @@ func ask(ctx context.Context, state, path string, into any) error {
 		if errors.Is(err, os.ErrPermission) {
 			return &exitError{exitUnreachable, fmt.Errorf("open %s: permission denied; run this as the user that runs weir", sock)}
 		}
-		return fmt.Errorf("%w on %s", errNotRunning, sock)
+		for _, gone := range []error{os.ErrNotExist, syscall.ECONNREFUSED, syscall.EINVAL} { // the last: a path too long for a socket
+			if errors.Is(err, gone) {
+				return fmt.Errorf("%w on %s", errNotRunning, sock)
+			}
+		}
+		// It runs but does not answer: figures as last saved would be a lie.
+		return &exitError{exitUnreachable, fmt.Errorf("ask the running weir on %s: %w", sock, err)}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
