@@ -32,6 +32,7 @@ type destination struct {
 	capacity  int64
 	timeout   time.Duration
 	maxDelay  time.Duration
+	batchWait time.Duration
 	closers   []io.Closer
 }
 
@@ -59,7 +60,7 @@ func (p *process) closeDestinations() {
 func (p *process) newDestination(cfg *config.Config, o config.Output) (made *destination, err error) {
 	common := o.Settings.Common()
 	log := p.log.With("output", string(o.ID))
-	d := &destination{name: string(o.ID), settings: o.Settings, capacity: int64(common.Buffer.Memory), maxDelay: time.Duration(common.Retry.MaxDelay)}
+	d := &destination{name: string(o.ID), settings: o.Settings, capacity: int64(common.Buffer.Memory), maxDelay: time.Duration(common.Retry.MaxDelay), batchWait: time.Duration(common.Batch.Wait)}
 
 	endpoints, err := p.endpoints(o, log)
 	if err != nil {

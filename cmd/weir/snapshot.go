@@ -352,23 +352,32 @@ func (p *process) problems() []string {
 	}
 	for id, d := range p.destinations {
 		s := d.deliverer.Stats()
-		if s.Waiting.Records == 0 || s.InFlight > 0 && d.timeout == 0 {
-			continue
-		}
-		last := s.LastSuccess
-		for _, t := range []time.Time{s.LastErrorAt, s.OldestWaiting} {
-			if t.After(last) {
-				last = t
-			}
-		}
-		// Longest silence of a working deliverer: an attempt, then a delay,
-		// or as long as a destination may ask for.
-		if limit := d.timeout + d.maxDelay + deliver.MaxRetryAfter + stuckAfter; now.Sub(last) > limit {
-			out = append(out, "output "+string(id)+" has records but has not tried to send any for "+now.Sub(last).Round(time.Second).String())
+		if silent := d.stuck(&s, now); silent > 0 {
+			out = append(out, "output "+string(id)+" has records but has not tried to send any for "+silent.Round(time.Second).String())
 		}
 	}
 	slices.Sort(out)
 	return out
+}
+
+// stuck returns how long the deliverer has done nothing, 0 if that is no longer
+// than a working one may: an attempt, then a delay or as long as a destination
+// may ask for, or as long as a batch waits for more.
+func (d *destination) stuck(s *deliver.Stats, now time.Time) time.Duration {
+	if s.Waiting.Records == 0 || s.InFlight > 0 && d.timeout == 0 {
+		return 0
+	}
+	last := s.LastSuccess
+	for _, t := range []time.Time{s.LastErrorAt, s.OldestWaiting} {
+		if t.After(last) {
+			last = t
+		}
+	}
+	silent := now.Sub(last)
+	if silent <= d.timeout+d.maxDelay+d.batchWait+deliver.MaxRetryAfter+stuckAfter {
+		return 0
+	}
+	return silent
 }
 
 // snapshot is the process as the metrics see it.

@@ -2,10 +2,12 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirlog/weir/ack"
+	"github.com/weirlog/weir/deliver"
 )
 
 // The rows of outputs that were removed, that stayed and that were added.
@@ -37,5 +39,37 @@ func TestOutputRowsOverReloads(t *testing.T) {
 	row.Outputs = outputRows(&tally, []string{"removed", "kept", "added", "x"})
 	if row.balanced() {
 		t.Fatal("a record that ended twice is not seen")
+	}
+}
+
+// A health check that fails for a patient configuration would restart the agent
+// for ever.
+func TestStuck(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	stats := func(oldest, lastError time.Duration, records, inFlight int) *deliver.Stats {
+		s := &deliver.Stats{OldestWaiting: now.Add(-oldest), LastErrorAt: now.Add(-lastError), InFlight: inFlight}
+		s.Waiting.Records = records
+		return s
+	}
+	d := destination{timeout: 30 * time.Second, maxDelay: 30 * time.Second, batchWait: time.Second}
+	patient := destination{timeout: 30 * time.Second, maxDelay: 30 * time.Second, batchWait: time.Hour}
+	local := destination{batchWait: time.Second}
+	for name, c := range map[string]struct {
+		d     destination
+		s     *deliver.Stats
+		stuck bool
+	}{
+		"nothing waits":             {d, stats(time.Hour, time.Hour, 0, 0), false},
+		"tries and fails":           {d, stats(24*time.Hour, time.Minute, 1, 0), false},
+		"does nothing":              {d, stats(time.Hour, 2*time.Hour, 1, 0), true},
+		"a batch that waits":        {patient, stats(50*time.Minute, 2*time.Hour, 1, 0), false},
+		"waits longer than it may":  {patient, stats(2*time.Hour, 3*time.Hour, 1, 0), true},
+		"a pager holds the output":  {local, stats(time.Hour, time.Hour, 1, 1), false},
+		"a local one does nothing":  {local, stats(time.Hour, time.Hour, 1, 0), true},
+		"an attempt without an end": {d, stats(time.Hour, time.Hour, 1, 1), true},
+	} {
+		if got := c.d.stuck(c.s, now); got > 0 != c.stuck {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
