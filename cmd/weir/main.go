@@ -55,6 +55,8 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	// A reader that left shows as an error of the write, and is no failure.
 	signal.Ignore(syscall.SIGPIPE)
 	defer signal.Stop(interrupts)
+	// A second Ctrl-C ends at once; what is not finished is read again.
+	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) })
 
 	cmd := newRoot()
 	cmd.SetArgs(args)
