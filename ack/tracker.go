@@ -30,24 +30,33 @@ func (t *Tally) Add(o *Tally) {
 }
 
 // Token stands for one piece of an input's bytes. Count may be called
-// concurrently; Done exactly once, after the last Count.
+// concurrently; Done exactly once, after the last Count. A token is never used
+// again for another piece: a second Done would finish that one's bytes.
 type Token struct {
 	read   atomic.Uint64
-	counts []atomic.Uint64 // output number × NumStatus + status
+	counts atomic.Pointer[[]atomic.Uint64] // output number × NumStatus + status
 	done   atomic.Bool
 	since  time.Time
 }
 
 // Expect makes room to count for outputs 0 … outputs-1. Call it before the
-// token is shared.
+// first Count; the Tracker may look at the token meanwhile.
 func (t *Token) Expect(outputs int) {
-	if n := outputs * int(NumStatus); len(t.counts) < n {
+	old := t.slots()
+	if n := outputs * int(NumStatus); len(old) < n {
 		grown := make([]atomic.Uint64, n)
-		for i := range t.counts {
-			grown[i].Store(t.counts[i].Load())
+		for i := range old {
+			grown[i].Store(old[i].Load())
 		}
-		t.counts = grown
+		t.counts.Store(&grown)
 	}
+}
+
+func (t *Token) slots() []atomic.Uint64 {
+	if p := t.counts.Load(); p != nil {
+		return *p
+	}
+	return nil
 }
 
 // CountRead adds n records that the input made.
@@ -60,7 +69,7 @@ func (t *Token) CountRead(n int) {
 // Count adds n records that ended with status s at the output.
 func (t *Token) Count(output int, s Status, n int) {
 	if t != nil && n != 0 {
-		t.counts[output*int(NumStatus)+int(s)].Add(uint64(n))
+		t.slots()[output*int(NumStatus)+int(s)].Add(uint64(n))
 	}
 }
 
@@ -77,11 +86,12 @@ func (t *Token) Done() {
 
 func (t *Token) addTo(sum *Tally) {
 	sum.Read += t.read.Load()
-	for len(sum.Outputs)*int(NumStatus) < len(t.counts) {
+	counts := t.slots()
+	for len(sum.Outputs)*int(NumStatus) < len(counts) {
 		sum.Outputs = append(sum.Outputs, [NumStatus]uint64{})
 	}
-	for i := range t.counts {
-		if n := t.counts[i].Load(); n != 0 {
+	for i := range counts {
+		if n := counts[i].Load(); n != 0 {
 			sum.Outputs[i/int(NumStatus)][i%int(NumStatus)] += n
 		}
 	}
@@ -93,7 +103,6 @@ type Tracker[P any] struct {
 	mu   sync.Mutex
 	open []entry[P] // FIFO; open[head:] is live
 	head int
-	free []*Token
 }
 
 type entry[P any] struct {
@@ -106,14 +115,7 @@ type entry[P any] struct {
 func (t *Tracker[P]) Track(pos P, now time.Time) *Token {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var tok *Token
-	if n := len(t.free); n > 0 {
-		tok = t.free[n-1]
-		t.free = t.free[:n-1]
-	} else {
-		tok = new(Token)
-	}
-	tok.since = now
+	tok := &Token{since: now}
 	if t.head > 0 && len(t.open) == cap(t.open) {
 		n := copy(t.open, t.open[t.head:])
 		clear(t.open[n:])
@@ -134,7 +136,6 @@ func (t *Tracker[P]) Advance(sum *Tally) (pos P, ok bool) {
 		e := &t.open[t.head]
 		pos, ok = e.pos, true
 		e.token.addTo(sum)
-		t.recycle(e.token)
 		*e = entry[P]{}
 		t.head++
 	}
@@ -142,21 +143,6 @@ func (t *Tracker[P]) Advance(sum *Tally) (pos P, ok bool) {
 		t.open, t.head = t.open[:0], 0
 	}
 	return pos, ok
-}
-
-// maxFree bounds the tokens kept for reuse; more are left to the collector.
-const maxFree = 64
-
-func (t *Tracker[P]) recycle(tok *Token) {
-	if len(t.free) >= maxFree {
-		return
-	}
-	tok.read.Store(0)
-	for i := range tok.counts {
-		tok.counts[i].Store(0)
-	}
-	tok.done.Store(false)
-	t.free = append(t.free, tok)
 }
 
 // Peek adds to sum what has been counted so far on tokens not yet passed.

@@ -48,16 +48,57 @@ func TestAdvanceStopsAtTheFirstOpenToken(t *testing.T) {
 	}
 }
 
+// Also long after the tracker has passed it: were it then another piece's, that
+// one would be finished before it is delivered.
 func TestDoneTwicePanics(t *testing.T) {
 	var tr Tracker[int]
 	tok := tr.Track(1, time.Time{})
 	tok.Done()
+	tr.Advance(new(Tally))
+	next := tr.Track(2, time.Time{})
 	defer func() {
 		if recover() == nil {
-			t.Fatal("no panic")
+			t.Error("no panic")
 		}
+		if _, ok := tr.Advance(new(Tally)); ok {
+			t.Error("another piece was finished")
+		}
+		next.Done()
 	}()
 	tok.Done()
+}
+
+// Whoever shows figures may look while an input tracks and expects.
+func TestPeekWhileTracking(t *testing.T) {
+	var tr Tracker[int]
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				tr.Peek(new(Tally))
+				tr.Open()
+			}
+		}
+	}()
+	var sum Tally
+	for i := range 2000 {
+		tok := tr.Track(i, time.Time{})
+		tok.Expect(1)
+		tok.Expect(3)
+		tok.CountRead(2)
+		tok.Count(2, Delivered, 2)
+		tok.Done()
+		tr.Advance(&sum)
+	}
+	close(stop)
+	<-stopped
+	if sum.Read != 4000 || sum.Outputs[2][Delivered] != 4000 {
+		t.Fatal(sum)
+	}
 }
 
 // The reference: a slice of positions and a set of finished ones.
