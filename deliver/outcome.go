@@ -120,13 +120,18 @@ func (d *Deliverer) handle(a answer) {
 		d.hand.records -= r.records - left.records
 		d.hand.bytes -= r.bytes - left.bytes
 		d.graves = append(d.graves, dead...)
-		if again != nil {
+		// A destination that takes nearly all of a request is not overloaded:
+		// slowing down for every single record it puts off would leave one
+		// request at a time.
+		if again != nil && again.records*overloadShare >= r.records {
 			d.limit.overload(r.started, now)
+		} else {
+			d.limit.success(r.saturated)
+		}
+		if again != nil {
 			again.tries = r.tries + 1
 			d.note(now, r, retryReason(a.result.Failures), again.records)
 			d.later(again, after, "", now)
-		} else {
-			d.limit.success(r.saturated)
 		}
 		return
 	}
@@ -201,6 +206,10 @@ func (d *Deliverer) health(r *request, class Class, after time.Duration, err err
 		}
 	}
 }
+
+// overloadShare: when one in so many records of a request or more are put off,
+// the destination has too much to do.
+const overloadShare = 4
 
 // later puts r behind a delay, or among the dead if its time is over. reason
 // "" means that its records have reasons of their own, which are not kept.
