@@ -29,6 +29,7 @@ type Batch struct {
 	fields  []Field
 	keys    []string
 	keyIdx  map[string]uint16
+	keyMem  int // bytes of keys
 	streams []StreamRef
 	tokens  []*ack.Token // distinct, of streams
 	live    []uint32     // records that are not dropped, filled by Freeze
@@ -65,7 +66,8 @@ func NewBatch(release func(*Batch)) *Batch {
 // Reset makes a released batch empty for its next life, keeping its memory.
 func (b *Batch) Reset(release func(*Batch)) {
 	b.buf, b.recs, b.fields = b.buf[:0], b.recs[:0], b.fields[:0]
-	b.keys = b.keys[:0]
+	clear(b.keys)
+	b.keys, b.keyMem = b.keys[:0], 0
 	clear(b.keyIdx)
 	clear(b.streams)
 	b.streams = b.streams[:0]
@@ -236,6 +238,7 @@ func (b *Batch) Key(name []byte) (key uint16, ok bool) {
 	s := string(name)
 	b.keyIdx[s] = uint16(len(b.keys))
 	b.keys = append(b.keys, s)
+	b.keyMem += len(s)
 	return uint16(len(b.keys) - 1), true
 }
 
@@ -333,8 +336,9 @@ func (b *Batch) KeepScratch(p []byte) { b.sbuf = p[:0] }
 // Size returns the memory the batch occupies, in bytes: what is charged to the
 // budget.
 func (b *Batch) Size() int {
-	const recordSize, fieldSize, refSize, fixed = 72, 12, 40, 512
-	return fixed + cap(b.buf) + recordSize*cap(b.recs) + fieldSize*cap(b.fields) + refSize*cap(b.streams) + 4*cap(b.live) + cap(b.sbuf)
+	const recordSize, fieldSize, refSize, keySize, fixed = 72, 12, 40, 64, 512
+	return fixed + cap(b.buf) + recordSize*cap(b.recs) + fieldSize*cap(b.fields) + refSize*cap(b.streams) + 4*cap(b.live) + cap(b.sbuf) +
+		b.keyMem + keySize*len(b.keys)
 }
 
 // SetCharge notes what was charged to a budget for this batch; Charge returns
@@ -419,6 +423,10 @@ type Pool struct {
 // MaxPooledBuffer is the largest buffer that is kept for reuse, in bytes.
 const MaxPooledBuffer = 1 << 20
 
+// maxPooled is the largest batch that is kept, in bytes: a small batch in one
+// that once held very many records would be charged for all of it.
+const maxPooled = 4 << 20
+
 // Get returns an empty batch. release is as for NewBatch; after it the batch
 // is in the pool again.
 func (p *Pool) Get(release func(*Batch)) *Batch {
@@ -432,7 +440,7 @@ func (p *Pool) Get(release func(*Batch)) *Batch {
 
 // Put gives a released batch back. It is what a release function calls last.
 func (p *Pool) Put(b *Batch) {
-	if debug || cap(b.buf) > MaxPooledBuffer {
+	if debug || cap(b.buf) > MaxPooledBuffer || b.Size() > maxPooled {
 		return // in debug builds a released batch stays dead
 	}
 	p.pool.Put(b)

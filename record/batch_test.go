@@ -177,3 +177,38 @@ func BenchmarkBatchLife(b *testing.B) {
 		p.Settle(0, ack.Delivered)
 	}
 }
+
+// Field names come from log lines; what they occupy is charged like the rest.
+func TestSizeCountsKeys(t *testing.T) {
+	b := NewBatch(nil)
+	before := b.Size()
+	name := bytes.Repeat([]byte("k"), 1000)
+	for i := range 100 {
+		name[0] = byte(i)
+		b.Key(name)
+		b.Key(name)
+	}
+	if grown := b.Size() - before; grown < 100*1000 || grown > 120*1000 {
+		t.Fatalf("100 names of 1000 bytes: %d", grown)
+	}
+	b.Release()
+	b.Reset(nil)
+	if b.Size() != before {
+		t.Fatalf("%d after Reset, %d before", b.Size(), before)
+	}
+}
+
+// A batch that once held very many records is not kept for small ones.
+func TestPoolKeepsNoGiants(t *testing.T) {
+	var p Pool
+	for range 10 {
+		b := p.Get(p.Put)
+		for range 100_000 {
+			b.Add(Record{})
+		}
+		b.Release()
+		if next := p.Get(p.Put); next == b {
+			t.Fatal("kept")
+		}
+	}
+}
