@@ -92,10 +92,10 @@ func TestPeekWhileTracking(t *testing.T) {
 		tok.CountRead(2)
 		tok.Count(2, Delivered, 2)
 		tok.Done()
-		tr.Advance(&sum)
 	}
 	close(stop)
 	<-stopped
+	tr.Advance(&sum)
 	if sum.Read != 4000 || sum.Outputs[2][Delivered] != 4000 {
 		t.Fatal(sum)
 	}
