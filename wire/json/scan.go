@@ -1,10 +1,8 @@
 package json
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
-	"math/bits"
 	"slices"
 	"unicode/utf8"
 
@@ -63,10 +61,11 @@ type Scanner struct {
 	// count.
 	Known uint64
 
-	dup  dupCheck
-	why  reason
-	off  int
-	last int // length of the scanned text
+	dup   dupCheck
+	names names
+	why   reason
+	off   int
+	last  int // length of the scanned text
 }
 
 // reason says why a text was refused.
@@ -169,64 +168,42 @@ func (s *Scanner) Object(p []byte) bool {
 		}
 		return true
 	}
+	same := s.names.n // as far as names are as remembered
+	s.names.learn = true
 	for {
 		// Name.
 		if at(p, i) != '"' {
 			return s.fail(syntax, i)
 		}
-		var w keyWords
+		var (
+			key  record.Span
+			bit  uint8
+			acc  uint64
+			esc  bool
+			next int
+		)
 		start := i + 1
-		end, acc, keyEscaped := -1, uint64(0), false
-		if start+8 <= len(p) {
-			// A short name is one word, and the word is its keyWords.
-			word := binary.LittleEndian.Uint64(p[start:])
-			if q := special(word); q != 0 {
-				n := bits.TrailingZeros64(q) >> 3
-				if p[start+n] == '"' {
-					w.n = n
-					w.first = word &^ (math.MaxUint64 << uint(8*n))
-					end, acc = start+n, w.first
-				}
+		if n := len(s.Members); n < same && s.names.ofs[n].is(p, start) {
+			m := &s.names.ofs[n]
+			key = record.Span{Off: uint32(start), Len: m.len}
+			bit = m.bit
+			s.Known |= 1 << bit // 0 for NoBit
+			s.dup.hashes[n] = m.hash
+			s.dup.seen |= 1 << (m.hash >> 58)
+			next = start + int(m.len) + 2
+		} else {
+			same = 0
+			if next, key, bit, acc = s.name(p, start); next < 0 {
+				return false
 			}
+			seen |= acc
+			esc = acc&escaped != 0
 		}
-		if end < 0 {
-			if end, acc = str(p, start); end < 0 {
-				return s.failString(p, ^end)
-			}
-			if acc&escaped == 0 {
-				w = wordsOf(p[start:end])
-			} else {
-				s.dup.key = Unescape(s.dup.key[:0], p[start:end])
-				w = wordsOf(s.dup.key)
-				keyEscaped = true
-			}
-		}
-		seen |= acc
-		key := record.Span{Off: uint32(start), Len: uint32(end - start)}
-		h := w.hash()
-		bit := lookup(w, h)
-		if bit < NoBit {
-			if s.Known&(1<<bit) != 0 {
-				return s.fail(duplicate, start-1)
-			}
-			s.Known |= 1 << bit
-		}
-		if s.dup.add(s.Members, h) && s.dup.found(p, s.Members, key, keyEscaped, h) {
-			return s.fail(duplicate, start-1)
-		}
-
-		// Colon.
-		i = end + 1
-		if at(p, i) != ':' {
-			if i = space(p, i); at(p, i) != ':' {
-				return s.fail(syntax, i)
-			}
-		}
-		i = space(p, i+1)
+		i = space(p, next)
 
 		// Value.
 		start = i
-		kind, valEscaped := record.String, false
+		end, kind, valEscaped := 0, record.String, false
 		switch c := at(p, i); c {
 		case '"':
 			start++
@@ -258,7 +235,7 @@ func (s *Scanner) Object(p []byte) bool {
 		m := &s.Members[len(s.Members)-1]
 		m.Key = key
 		m.Val.Off, m.Val.Len = uint32(start), uint32(end-start)
-		m.Kind, m.Bit, m.Escaped, m.ValEscaped = kind, bit, keyEscaped, valEscaped
+		m.Kind, m.Bit, m.Escaped, m.ValEscaped = kind, bit, esc, valEscaped
 
 		// What follows.
 		c := at(p, i)
@@ -280,6 +257,9 @@ func (s *Scanner) Object(p []byte) bool {
 	}
 	if seen&highBits != 0 && !utf8.Valid(p) {
 		return s.fail(notUTF8, 0)
+	}
+	if s.names.learn && s.names.doubt > 0 {
+		s.names.doubt--
 	}
 	if i := s.dup.late(p, s.Members); i >= 0 {
 		return s.fail(duplicate, int(s.Members[i].Start()))

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"pgregory.net/rapid"
+
 	"github.com/weirlog/weir/record"
 )
 
@@ -371,6 +373,49 @@ func FuzzObject(f *testing.F) {
 	})
 }
 
+// What a Scanner remembers of the objects before changes nothing.
+func TestScannerRemembersOnlyWhatHolds(t *testing.T) {
+	keys := []string{"time", "level", "msg", "a", "b", "", "fourteen_bytes", "fifteen_bytes_x", "a_very_long_name_indeed", `\u0061`, "é", "\xff", "x\xffy", "\x01"}
+	rapid.Check(t, func(t *rapid.T) {
+		var s Scanner
+		var order []string // that the next object begins with
+		for range 30 {
+			if n := len(order); n > 6 {
+				order = order[:6]
+			}
+			order = order[:rapid.IntRange(0, len(order)).Draw(t, "same")]
+			for range rapid.IntRange(0, 4).Draw(t, "more") {
+				order = append(order, rapid.SampledFrom(keys).Draw(t, "key"))
+			}
+			if rapid.IntRange(0, 20).Draw(t, "large") == 0 {
+				for i := range 40 {
+					order = append(order, fmt.Sprint("k", i))
+				}
+			}
+			sep := rapid.SampledFrom([]string{":", ":", ":", " :", ": "}).Draw(t, "sep")
+			text := "{"
+			for i, k := range order {
+				if i > 0 {
+					text += ","
+				}
+				text += `"` + k + `"` + sep + rapid.SampledFrom([]string{"1", `"a long enough value"`, `"é"`, "[]", "x"}).Draw(t, "value")
+			}
+			text += rapid.SampledFrom([]string{"}", "}", "}", ""}).Draw(t, "end")
+			p := []byte(text)
+			p = p[:len(p):len(p)]
+
+			var fresh Scanner
+			got, want := s.Object(p), fresh.Object(p)
+			if got != want || !reflect.DeepEqual(s.Err(), fresh.Err()) {
+				t.Fatalf("%q: %v, %v, want %v, %v", p, got, s.Err(), want, fresh.Err())
+			}
+			if got && (s.Known != fresh.Known || len(s.Members) != len(fresh.Members) || len(s.Members) > 0 && !reflect.DeepEqual(s.Members, fresh.Members)) {
+				t.Fatalf("%q: %v %b, want %v %b", p, s.Members, s.Known, fresh.Members, fresh.Known)
+			}
+		}
+	})
+}
+
 const (
 	slogLine    = `{"time":"2026-11-22T12:31:07.123456789Z","level":"INFO","source":{"function":"main.(*server).handle","file":"/src/cmd/api/server.go","line":214},"msg":"request served","method":"GET","path":"/api/v1/orders/10382/items","status":200,"duration":13284113,"remote_addr":"10.42.3.17:51844","user_agent":"Mozilla/5.0 (X11; Linux x86_64) Gecko","request_id":"a3f1c0de-7d51-4fb2-9a44-0c31ad1b6f02"}`
 	zapLine     = `{"level":"info","ts":1763814667.1234567,"logger":"controller.orders","caller":"reconcile/reconciler.go:118","msg":"Reconciling object","namespace":"shop","name":"orders-db-0","generation":17,"reconcileID":"5e0d5b4c-4b11-4b4b-9d59-b2a7f5f0b3ff","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","span_id":"00f067aa0ba902b7"}`
@@ -391,5 +436,19 @@ func BenchmarkObject(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// Lines of several shapes, as programs write them: what a Scanner remembers of
+// one helps with the next only as far as they begin alike.
+func BenchmarkObjectMixed(b *testing.B) {
+	lines := [][]byte{[]byte(slogLine), []byte(zapLine), []byte(logbackLine)}
+	var s Scanner
+	b.SetBytes(int64(len(slogLine)+len(zapLine)+len(logbackLine)) / 3)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if !s.Object(lines[i%3]) {
+			b.Fatal(s.Err())
+		}
 	}
 }
