@@ -272,6 +272,48 @@ func TestAdaptiveConcurrency(t *testing.T) {
 	})
 }
 
+// A destination that puts off one record of each request works; one that puts
+// off half of them has too much to do.
+func TestFewRecordsPutOffAreNoOverload(t *testing.T) {
+	for share, want := range map[int]time.Duration{100: 12 * time.Second, 2: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			first := make(map[*record.Batch]bool)
+			s := &sink{}
+			s.f = func(_ context.Context, _ int, parts []record.Part) (res ack.Result, err error) {
+				<-time.After(100 * time.Millisecond)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				for i, p := range parts {
+					if first[p.Batch()] || p.Len() < 100 {
+						continue
+					}
+					first[p.Batch()] = true
+					for k, rec := range p.Index() {
+						if k%share == 0 {
+							res.Failures = append(res.Failures, ack.Failure{Part: i, Record: rec, Reason: "429"})
+						}
+					}
+				}
+				return res, nil
+			}
+			r := start(t, t.Context(), Config{Endpoints: one(s), Concurrency: 16, Batch: Batch{Records: 100, Wait: -1}, Retry: Retry{MinDelay: time.Millisecond, MaxDelay: time.Millisecond}})
+			begin := time.Now()
+			for range 400 {
+				r.put(100, 10)
+			}
+			if sum := r.end(); sum[ack.Delivered] != 40000 {
+				t.Error(sum)
+			}
+			// One at a time they would take 40 s and more.
+			if took := time.Since(begin); want > 0 && took > want {
+				t.Errorf("one of %d put off: took %s", share, took)
+			} else if want == 0 && took < 20*time.Second {
+				t.Errorf("one of %d put off: took only %s", share, took)
+			}
+		})
+	}
+}
+
 func TestSizer(t *testing.T) {
 	now := time.Unix(0, 0)
 	s := sizer{max: 8 << 20, cur: 8 << 20}
