@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,9 +47,8 @@ type Engine struct {
 	running map[*Output]*runner // all outputs with a live deliverer
 	inputs  map[string]*inputRun
 	outCtx  context.Context
-	wg      sync.WaitGroup // deliverers and inputs
-	ended   chan struct{}  // holds a value after an input has returned by itself
-	stopped chan struct{}  // closed, under mu, when a stop begins
+	ended   chan struct{} // holds a value after an input has returned by itself
+	stopped chan struct{} // closed, under mu, when a stop begins
 }
 
 type runner struct {
@@ -115,7 +115,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	left := e.drain()
 	stopOutputs()
-	e.wg.Wait()
+	e.waitForOutputs()
 	for _, in := range inputs {
 		if f, ok := in.in.(Finisher); ok {
 			err = errors.Join(err, f.Finish(context.WithoutCancel(ctx)))
@@ -144,14 +144,43 @@ func (e *Engine) startOutput(o *Output) {
 	ctx, cancel := context.WithCancel(e.outCtx)
 	r := &runner{cancel: cancel, done: make(chan struct{})}
 	e.running[o] = r
-	e.wg.Add(1)
 	go func() {
-		defer e.wg.Done()
 		defer close(r.done)
 		if err := o.Deliverer.Run(ctx); err != nil && ctx.Err() == nil {
 			e.log.Error("output stopped", "output", o.Name, "error", err)
 		}
 	}()
+}
+
+// stopPatience is how long a stop waits for deliverers whose context has ended.
+// It is longer than they need by themselves.
+const stopPatience = 10 * time.Second
+
+// waitForOutputs waits until every deliverer has returned. One that hangs in a
+// write to a dead disk must not keep the inputs from saving their positions:
+// what it had settled is exact at any moment.
+func (e *Engine) waitForOutputs() {
+	patience := time.NewTimer(stopPatience)
+	defer patience.Stop()
+	e.mu.Lock()
+	running := maps.Clone(e.running)
+	e.mu.Unlock()
+	expired := false
+	for o, r := range running {
+		if !expired {
+			select {
+			case <-r.done:
+				continue
+			case <-patience.C:
+				expired = true
+			}
+		}
+		select {
+		case <-r.done:
+		default:
+			e.log.Error("output does not stop; it is left behind", "output", o.Name)
+		}
+	}
 }
 
 // drainPoll is how often a stop looks whether the queues are empty. Deliverers

@@ -65,9 +65,7 @@ func (e *Engine) startInput(ctx context.Context, id string, in Input) {
 		run.batches.Add(-1)
 	}
 	e.inputs[id] = run
-	e.wg.Add(1)
 	go func() {
-		defer e.wg.Done()
 		err := in.Run(ctx, sink{e, run})
 		if err != nil {
 			err = fmt.Errorf("input %s: %w", id, err)

@@ -192,3 +192,34 @@ func TestTallyOverAddedAndRemovedOutputs(t *testing.T) {
 		}
 	})
 }
+
+// hangingOutput does not return when it should.
+type hangingOutput struct {
+	*fakeOutput
+	release chan struct{}
+}
+
+func (h hangingOutput) Run(context.Context) error { <-h.release; return nil }
+
+// An output that hangs does not keep the inputs from saving their positions.
+func TestStopLeavesAHangingOutputBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := hangingOutput{newFake(0, 100, false), make(chan struct{})}
+		in := &fakeInput{batches: [][]string{{"1"}}}
+		good := newFake(1, 100, true)
+		e, _ := engine(t, in, &Graph{Outputs: []*Output{{Name: "hangs", Queue: h, Deliverer: h}, out("good", good, Wait)}}, 1<<20)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- e.Run(ctx) }()
+		synctest.Wait()
+		cancel()
+		start := time.Now()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d != time.Second+stopPatience || !in.finished.Load() {
+			t.Errorf("stopped after %v, finished %v", d, in.finished.Load())
+		}
+		close(h.release)
+	})
+}
