@@ -387,6 +387,7 @@ func (p *process) reloadConfig(ctx context.Context, why string) {
 		p.reload.fingerprint = config.Fingerprint(cfg.Files())
 	}
 	p.cfg = cfg
+	setLevel(&p.level, cfg.Log.Level)
 	p.reload.ok, p.reload.at, p.reload.lastError = true, time.Now(), ""
 	p.reload.accepted++
 	p.log.Info("configuration reloaded", "why", why, "inputs", ids(cfg.Inputs), "outputs", ids(cfg.Outputs))
@@ -466,11 +467,15 @@ func ids[T interface{ config.Input | config.Output }](list []T) string {
 	return strings.Join(out, " ")
 }
 
-// newLogger makes weir's own log, on stderr.
-func newLogger(c config.LogConfig, level *slog.LevelVar) *slog.Logger {
-	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+func setLevel(level *slog.LevelVar, name string) {
+	if err := level.UnmarshalText([]byte(name)); err != nil {
 		level.Set(slog.LevelInfo)
 	}
+}
+
+// newLogger makes weir's own log, on stderr.
+func newLogger(c config.LogConfig, level *slog.LevelVar) *slog.Logger {
+	setLevel(level, c.Level)
 	o := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, o))

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -115,8 +116,14 @@ func TestReloadRemovesStdout(t *testing.T) {
 	r := start(t, withStdout)
 	r.append("in.log", "one\n")
 	r.has("out.raw", "one\n")
-	r.configure(strings.Replace(withStdout, "stdout: {format: raw}", "", 1))
+	if r.level.Level() != slog.LevelError {
+		t.Error("level", r.level.Level())
+	}
+	r.configure(strings.NewReplacer("stdout: {format: raw}", "", "level: error", "level: warn").Replace(withStdout))
 	r.reloads(1, 0)
+	if r.level.Level() != slog.LevelWarn {
+		t.Error("level is not reloaded:", r.level.Level())
+	}
 	r.append("in.log", "two\n")
 	r.has("out.raw", "one\ntwo\n")
 }
