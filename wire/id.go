@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/zeebo/xxh3"
 
@@ -47,25 +48,26 @@ func SourceID(gen record.ID, start, end int64, source []byte) record.ID {
 	return record.ID{Hi: s.Hi ^ a.Hi, Lo: s.Lo}
 }
 
-// hexPairs holds the two digits of every byte.
-var hexPairs = func() (t [256][2]byte) {
-	const digits = "0123456789abcdef"
-	for i := range t {
-		t[i] = [2]byte{digits[i>>4], digits[i&15]}
-	}
-	return t
-}()
-
 // AppendID appends the 32 lower-case hexadecimal digits of the id: what
 // id.AppendText appends, faster.
 func AppendID(dst []byte, id record.ID) []byte {
-	var buf [32]byte
-	for i := range 8 {
-		sh := uint(56 - 8*i)
-		p := hexPairs[byte(id.Hi>>sh)]
-		buf[2*i], buf[2*i+1] = p[0], p[1]
-		p = hexPairs[byte(id.Lo>>sh)]
-		buf[16+2*i], buf[17+2*i] = p[0], p[1]
-	}
-	return append(dst, buf[:]...)
+	n := len(dst)
+	dst = slices.Grow(dst, 32)[:n+32]
+	b := (*[32]byte)(dst[n:])
+	binary.BigEndian.PutUint64(b[0:], hex8(id.Hi>>32))
+	binary.BigEndian.PutUint64(b[8:], hex8(id.Hi&(1<<32-1)))
+	binary.BigEndian.PutUint64(b[16:], hex8(id.Lo>>32))
+	binary.BigEndian.PutUint64(b[24:], hex8(id.Lo&(1<<32-1)))
+	return dst
+}
+
+// hex8 returns the eight hexadecimal digits of x, below 1<<32, the first in
+// the highest byte: halves move apart until each digit has a byte.
+func hex8(x uint64) uint64 {
+	x = (x | x<<16) & 0x0000ffff0000ffff
+	x = (x | x<<8) & 0x00ff00ff00ff00ff
+	x = (x | x<<4) & 0x0f0f0f0f0f0f0f0f
+	const ones = 0x0101010101010101
+	letters := (x + 6*ones) >> 4 & ones // 1 for a to f
+	return x + '0'*ones + letters*('a'-10-'0')
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -355,10 +356,8 @@ func (s *Sanitizer) finish(dst []byte, start int) []byte {
 	case len(name) > s.max:
 		h := xxh3.Hash(name)
 		dst = append(dst[:start+s.max-17], '-')
-		for sh := 56; sh >= 0; sh -= 8 {
-			p := hexPairs[byte(h>>uint(sh))]
-			dst = append(dst, p[0], p[1])
-		}
+		dst = binary.BigEndian.AppendUint64(dst, hex8(h>>32))
+		dst = binary.BigEndian.AppendUint64(dst, hex8(h&(1<<32-1)))
 	case len(name) == 0 || string(name) == "." || string(name) == "..":
 		dst = append(dst[:start], Missing...)
 	}

@@ -107,7 +107,11 @@ func TestRecordID(t *testing.T) {
 }
 
 func TestAppendID(t *testing.T) {
-	for _, id := range []record.ID{{}, generation, {Hi: ^uint64(0), Lo: 1}, {Hi: 1 << 63, Lo: 0x00ff00ff00ff00ff}} {
+	ids := []record.ID{{}, generation, {Hi: ^uint64(0), Lo: 1}, {Hi: 1 << 63, Lo: 0x00ff00ff00ff00ff}}
+	for c := range uint64(256) {
+		ids = append(ids, record.ID{Hi: c << (c % 57), Lo: c * 0x0101010101010101})
+	}
+	for _, id := range ids {
 		if got := string(AppendID([]byte("x"), id)); got != "x"+id.String() {
 			t.Errorf("AppendID = %s, want x%s", got, id)
 		}

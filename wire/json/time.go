@@ -3,6 +3,7 @@ package json
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 )
 
 // TimeLen is the number of bytes AppendTime appends.
@@ -31,13 +32,16 @@ func (c *Clock) Append(dst []byte, ns int64) []byte {
 		in = uint64(ns) - uint64(c.from)
 	}
 	sec, frac := in/1e9, in%1e9
-	var b [TimeLen]byte
+	// In place: what is written in pieces is better not read at once.
+	n := len(dst)
+	dst = slices.Grow(dst, TimeLen)[:n+TimeLen]
+	b := (*[TimeLen]byte)(dst[n:])
 	copy(b[:], c.text[:])
 	b[17], b[18] = '0'+byte(sec/10), '0'+byte(sec%10)
 	b[19] = '.'
 	binary.LittleEndian.PutUint64(b[20:], eightDigits(frac/10))
 	b[28], b[29] = '0'+byte(frac%10), 'Z'
-	return append(dst, b[:]...)
+	return dst
 }
 
 // eightDigits returns the decimal digits of n, below 1e8, the first in the
