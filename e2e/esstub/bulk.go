@@ -44,6 +44,8 @@ type item struct {
 	hasID  bool
 	doc    []byte
 
+	needStream, needAlias bool // require_data_stream, require_alias
+
 	mark   journal.Mark
 	marked bool
 	date   bool // has a @timestamp that is a date
@@ -80,7 +82,15 @@ func (s *stub) bulk(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	items, kind, reason := parseBulk(p, r.PathValue("index"))
+	defaults := item{index: r.PathValue("index")}
+	for name, v := range map[string]*bool{"require_data_stream": &defaults.needStream, "require_alias": &defaults.needAlias} {
+		if err := setBool(v, r.URL.Query().Get(name)); err != nil {
+			s.lockedViolate("query parameter %s: %v", name, err)
+			s.fail(w, r, 400, "illegal_argument_exception", err.Error())
+			return
+		}
+	}
+	items, kind, reason := parseBulk(p, defaults)
 	if reason != "" {
 		s.lockedViolate("bulk body: %s", reason)
 		s.fail(w, r, 400, kind, reason)
@@ -143,8 +153,9 @@ func poison(cfg fault.Config, m journal.Mark) bool {
 }
 
 // parseBulk splits a body into its items. A wrong action line spoils the whole
-// request, and reason says why; a wrong document only its item.
-func parseBulk(p []byte, defaultIndex string) (items []item, kind, reason string) {
+// request, and reason says why; a wrong document only its item. Items begin as
+// defaults, what the request's path and parameters say.
+func parseBulk(p []byte, defaults item) (items []item, kind, reason string) {
 	const illegal = "illegal_argument_exception"
 	if len(p) == 0 {
 		return nil, "parse_exception", "request body is required"
@@ -159,10 +170,11 @@ func parseBulk(p []byte, defaultIndex string) (items []item, kind, reason string
 		if len(bytes.TrimSpace(line)) == 0 || line[0] != '{' {
 			return nil, illegal, fmt.Sprintf("Malformed action/metadata line [%d], expected START_OBJECT", n)
 		}
-		if err := d.Parse(line); err != nil {
+		err := d.Parse(line)
+		if err != nil {
 			return nil, "x_content_parse_exception", fmt.Sprintf("action/metadata line [%d]: %v", n, err)
 		}
-		it := item{index: defaultIndex}
+		it := defaults
 		for _, m := range d.Members {
 			switch m.Depth {
 			case 1:
@@ -184,6 +196,13 @@ func parseBulk(p []byte, defaultIndex string) (items []item, kind, reason string
 					it.index = string(m.Text())
 				case "_id":
 					it.id, it.hasID = string(m.Text()), true
+				case "require_data_stream":
+					err = setBool(&it.needStream, string(m.Value))
+				case "require_alias":
+					err = setBool(&it.needAlias, string(m.Value))
+				}
+				if err != nil {
+					return nil, illegal, fmt.Sprintf("action/metadata line [%d]: %s: %v", n, m.Key, err)
 				}
 			}
 		}
@@ -228,6 +247,19 @@ func parseBulk(p []byte, defaultIndex string) (items []item, kind, reason string
 	return items, "", ""
 }
 
+// setBool takes a boolean as Elasticsearch does: true, false, or nothing, which
+// leaves v as it is.
+func setBool(v *bool, text string) error {
+	switch text {
+	case "true", "false":
+		*v = text == "true"
+	case "":
+	default:
+		return fmt.Errorf("failed to parse value [%s] as only [true] or [false] are allowed", text)
+	}
+	return nil
+}
+
 // isDate is strict_date_optional_time||epoch_millis, roughly.
 func isDate(m strictjson.Member) bool {
 	switch m.Kind {
@@ -248,8 +280,19 @@ func isDate(m strictjson.Member) bool {
 	return false
 }
 
-// store carries out an item under s.mu.
+// store carries out an item under s.mu. What must be a data stream or an alias
+// and is none is refused before anything is made; aliases the stub has none.
 func (s *stub) store(it *item) {
+	switch {
+	case it.needAlias:
+		s.violate("require_alias for %s", it.index)
+		it.refuse(404, "index_not_found_exception", "no such index [%s] and [require_alias] request flag is [true] and [%[1]s] is not an alias", it.index)
+		return
+	case it.needStream && !s.isDataStream(it.index):
+		s.violate("require_data_stream for %s", it.index)
+		it.refuse(404, "index_not_found_exception", "no such index [%s] and [require_data_stream] request flag is [true] and [%[1]s] is not a data stream", it.index)
+		return
+	}
 	idx, err := s.index(it.index)
 	if err != nil {
 		s.violate("%v", err)

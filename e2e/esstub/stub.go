@@ -44,6 +44,7 @@ type stub struct {
 	seq        uint64
 	stat       stats
 	violations []string
+	strange    map[string]uint64 // requests that the stub has no answer for
 }
 
 type index struct {
@@ -85,6 +86,7 @@ func newStub(o options, a *account.Account, in *fault.Injector) *stub {
 	s := &stub{
 		opt: o, acct: a, in: in, mux: http.NewServeMux(), imux: http.NewServeMux(),
 		indexes: make(map[string]*index), templates: make(map[string]template), ids: make(map[[16]byte]struct{}),
+		strange: make(map[string]uint64),
 	}
 	bulk := in.Wrap(http.HandlerFunc(s.bulk), s.refuse)
 	for _, m := range []string{"POST", "PUT"} {
@@ -136,9 +138,13 @@ func newStub(o options, a *account.Account, in *fault.Injector) *stub {
 		})
 	}
 	h("GET /_cat/indices", s.cat)
+	h("GET /_cat/health", s.catHealth)
+	h("GET /_nodes/http", s.nodes)
 	h("PUT /_data_stream/{name}", s.putDataStream)
 	h("PUT /{index}", s.putIndex)
 	h("GET /{index}", s.getIndex)
+	s.mux.HandleFunc("/", s.unknown)
+	s.imux.HandleFunc("/", s.unknown)
 	return s
 }
 
@@ -169,7 +175,7 @@ func (s *stub) state() map[string]any {
 	for n, i := range s.indexes {
 		docs[n] = i.docs
 	}
-	return map[string]any{"stub": s.stat, "indexes": docs, "violations": slices.Clone(s.violations), "foreign": slices.Clone(s.foreign)}
+	return map[string]any{"stub": s.stat, "indexes": docs, "violations": slices.Clone(s.violations), "foreign": slices.Clone(s.foreign), "strange": maps.Clone(s.strange)}
 }
 
 // violate counts something that a client must never send.
@@ -275,24 +281,6 @@ func (s *stub) body(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 		return nil, false
 	}
 	return p, true
-}
-
-func (s *stub) info(w http.ResponseWriter, r *http.Request) {
-	s.answer(w, r, 200, map[string]any{
-		"name": "stub-0", "cluster_name": "stub", "cluster_uuid": "c3R1YnN0dWJzdHVic3R1Yg",
-		"version": map[string]any{
-			"number": s.opt.version, "build_flavor": "default", "build_type": "tar", "build_snapshot": false, "lucene_version": "9.11.1",
-			"minimum_wire_compatibility_version": "7.17.0", "minimum_index_compatibility_version": "7.0.0",
-		},
-		"tagline": "You Know, for Search",
-	})
-}
-
-func (s *stub) health(w http.ResponseWriter, r *http.Request) {
-	s.answer(w, r, 200, map[string]any{
-		"cluster_name": "stub", "status": "green", "timed_out": false, "number_of_nodes": 1, "number_of_data_nodes": 1,
-		"active_primary_shards": 1, "active_shards": 1, "unassigned_shards": 0, "active_shards_percent_as_number": 100.0,
-	})
 }
 
 // match reports whether an index expression (names, commas, *) selects name.
@@ -434,15 +422,6 @@ func (s *stub) deleteTemplate(w http.ResponseWriter, r *http.Request) {
 	defer s.mu.Unlock()
 	delete(s.templates, r.PathValue("name"))
 	s.answer(w, r, 200, map[string]any{"acknowledged": true})
-}
-
-func (s *stub) cat(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
-	for _, n := range slices.Sorted(maps.Keys(s.indexes)) {
-		fmt.Fprintf(w, "green open %s %d\n", n, s.indexes[n].docs)
-	}
 }
 
 func (s *stub) putDataStream(w http.ResponseWriter, r *http.Request) {

@@ -113,6 +113,10 @@ func TestBulkItems(t *testing.T) {
 		{"data stream, no time", `{"create":{"_index":"logs-a-b"}}` + "\n{}\n", "400 document_parsing_exception"},
 		{"bad time", `{"create":{"_index":"a"}}` + "\n" + `{"@timestamp":"soon"}` + "\n", "400 document_parsing_exception"},
 		{"bad index", `{"create":{"_index":"A"}}` + "\n{}\n", "400 invalid_index_name_exception"},
+		{"only a data stream", `{"create":{"_index":"logs-a-b","require_data_stream":true}}` + "\n" + `{"@timestamp":1}` + "\n", "201"},
+		{"only a data stream, index", `{"create":{"_index":"a","require_data_stream":true}}` + "\n{}\n", "404 index_not_found_exception"},
+		{"only an alias", `{"create":{"_index":"a","require_alias":true}}` + "\n{}\n", "404 index_not_found_exception"},
+		{"carriage returns", `{"create":{"_index":"a"}}` + "\r\n{}\r\n", "201"},
 		{"duplicate key", `{"create":{"_index":"a"}}` + "\n" + `{"k":{"a":1,"a":2}}` + "\n", "400 document_parsing_exception"},
 		{"invalid UTF-8", `{"create":{"_index":"a"}}` + "\n{\"k\":\"\xff\"}\n", "400 document_parsing_exception"},
 		{"one bad among good", `{"create":{"_index":"a"}}` + "\n{}\n" + `{"create":{"_index":"a"}}` + "\n{\n" + `{"create":{"_index":"a"}}` + "\n{}\n", "201\n400 document_parsing_exception\n201"},
@@ -138,6 +142,7 @@ func TestBulkItems(t *testing.T) {
 		"long id":           `{"create":{"_index":"a","_id":"` + long + `"}}` + "\n{}\n",
 		"number as id":      `{"create":{"_index":"a","_id":7}}` + "\n{}\n",
 		"duplicate in meta": `{"create":{"_index":"a","_index":"b"}}` + "\n{}\n",
+		"not a boolean":     `{"create":{"_index":"a","require_alias":1}}` + "\n{}\n",
 		"not JSON":          "hello\n",
 	}
 	for name, body := range whole {
@@ -187,6 +192,7 @@ func TestBodies(t *testing.T) {
 		{"json with charset", "/a/_bulk", one, []string{"Content-Type", "application/json; charset=utf-8"}, 200},
 		{"parameter", "/a/_bulk?foo=1", one, nil, 400},
 		{"known parameter", "/a/_bulk?refresh=true&timeout=1m", one, nil, 200},
+		{"bad boolean", "/a/_bulk?require_data_stream=yes", one, nil, 400},
 		{"too large", "/a/_bulk", strings.Repeat(one, 100), nil, 413},
 	} {
 		if got, p := r.do("POST", c.path, c.body, c.header...); got != c.want {
@@ -196,6 +202,38 @@ func TestBodies(t *testing.T) {
 	status, p := r.do("POST", "/a/_bulk?filter_path=errors,items.*.error", one+`{"create":{"_index":"A"}}`+"\n{}\n")
 	if want := `{"errors":true,"items":[{"create":{"error":{"reason":"Invalid index name [A], must be lowercase","type":"invalid_index_name_exception"}}}]}`; status != 200 || p != want {
 		t.Errorf("filter_path: %s", p)
+	}
+}
+
+// A request may demand data streams of all its items; one of them may say no.
+func TestRequireDataStream(t *testing.T) {
+	r := newRig(t, options{})
+	status, p := r.do("POST", "/_bulk?require_data_stream=true", `{"create":{"_index":"logs-a-b"}}`+"\n"+`{"@timestamp":1}`+"\n"+
+		`{"create":{"_index":"a"}}`+"\n{}\n"+`{"create":{"_index":"a","require_data_stream":false}}`+"\n{}\n")
+	var a bulkAnswer
+	if err := json.Unmarshal([]byte(p), &a); err != nil || status != 200 || len(a.Items) != 3 {
+		t.Fatalf("%d %s", status, p)
+	}
+	for i, want := range []int{201, 404, 201} {
+		if got := a.Items[i]["create"].Status; got != want {
+			t.Errorf("item %d: %d", i, got)
+		}
+	}
+	if r.stat.Violations != 1 {
+		t.Errorf("%d violations", r.stat.Violations)
+	}
+}
+
+// What the stub does not know is answered as an error, and remembered.
+func TestUnknownRequests(t *testing.T) {
+	r := newRig(t, options{})
+	for _, path := range []string{"/_xpack/usage", "/a/_doc/1", "/_xpack/usage"} {
+		if status, p := r.do("GET", path, ""); status != 400 || !strings.Contains(p, "no handler found") {
+			t.Errorf("%s: %d %s", path, status, p)
+		}
+	}
+	if r.strange["GET /_xpack/usage"] != 2 || r.strange["GET /a/_doc/1"] != 1 || len(r.strange) != 2 {
+		t.Errorf("%v", r.strange)
 	}
 }
 
@@ -223,6 +261,8 @@ func TestLooking(t *testing.T) {
 		"/i0":                     `{"i0":`,
 		"/nothing":                `index_not_found_exception`,
 		"/_cat/indices":           "i1 2",
+		"/_cat/health":            " stub green ",
+		"/_nodes/http":            `"publish_address":"127.0.0.1:`,
 		"/_index_template/weir":   "resource_not_found_exception",
 		"/_ilm/policy/whatever":   "resource_not_found_exception",
 		"/_cluster/health/i0":     "green",
