@@ -48,6 +48,7 @@ type Engine struct {
 	inputs  map[string]*inputRun
 	outCtx  context.Context
 	ended   chan struct{} // holds a value after an input has returned by itself
+	started chan struct{} // closed, under mu, when all outputs and inputs have been started
 	stopped chan struct{} // closed, under mu, when a stop begins
 }
 
@@ -76,6 +77,7 @@ func New(cfg Config) (*Engine, error) {
 		running: make(map[*Output]*runner),
 		inputs:  make(map[string]*inputRun),
 		ended:   make(chan struct{}, 1),
+		started: make(chan struct{}),
 		stopped: make(chan struct{}),
 	}
 	e.graph.Store(cfg.Graph)
@@ -98,6 +100,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	for id, in := range e.cfg.Inputs {
 		e.startInput(ctx, id, in)
 	}
+	close(e.started)
 	e.mu.Unlock()
 
 	err := e.wait(ctx)
@@ -129,6 +132,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	return err
 }
+
+// Started returns a channel that is closed when Run has started everything:
+// from then on Swap, StartInput and StopInput can be called.
+func (e *Engine) Started() <-chan struct{} { return e.started }
 
 // ErrUndelivered says that inputs ended but not everything could be delivered
 // within the grace.

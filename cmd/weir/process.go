@@ -79,6 +79,10 @@ const grace = 20 * time.Second
 
 // run loads the configuration, runs until ctx ends, and stops in order.
 func (p *process) run(ctx context.Context) error {
+	// From the first moment: by default the signal would end the process.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	cfg, warnings, err := config.Load(p.opts)
 	if err != nil {
 		return err
@@ -132,7 +136,7 @@ func (p *process) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
-	wg.Go(func() { p.watchConfig(ctx) })
+	wg.Go(func() { p.watchConfig(ctx, hup) })
 	if p.once && p.stdin == nil {
 		wg.Go(func() {
 			p.finished(ctx)
@@ -337,10 +341,12 @@ func (s stepSink) Put(ctx context.Context, b *record.Batch) error {
 
 // watchConfig reloads on SIGHUP and when a configuration file has changed, and
 // collects outputs that have drained.
-func (p *process) watchConfig(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+func (p *process) watchConfig(ctx context.Context, hup <-chan os.Signal) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-p.engine.Started():
+	}
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
 	for {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,10 +29,15 @@ type running struct {
 // directory of the test.
 func start(t *testing.T, text string) *running {
 	t.Helper()
+	return startWith(t, text, nil)
+}
+
+func startWith(t *testing.T, text string, read func(string) ([]byte, error)) *running {
+	t.Helper()
 	r := &running{t: t, dir: t.TempDir(), done: make(chan error, 1)}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.configure(text)
-	r.process = &process{opts: config.Options{Files: []string{r.path("weir.yaml")}}}
+	r.process = &process{opts: config.Options{Files: []string{r.path("weir.yaml")}, ReadFile: read}}
 	go func() { r.done <- r.run(r.ctx) }()
 	t.Cleanup(func() {
 		r.stop()
@@ -236,4 +242,21 @@ func TestNotReadyBeforeTheFirstPass(t *testing.T) {
 	r.mu.Lock()
 	r.inputs["file"] = old
 	r.mu.Unlock()
+}
+
+// A SIGHUP that comes while the process starts is a reload, not its end.
+func TestHangupDuringStart(t *testing.T) {
+	first := true
+	r := startWith(t, withStdout, func(path string) ([]byte, error) {
+		if first {
+			first = false
+			if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+				t.Error(err)
+			}
+		}
+		return os.ReadFile(path)
+	})
+	r.reloads(1, 0)
+	r.append("in.log", "one\n")
+	r.has("out.raw", "one\n")
 }
