@@ -156,8 +156,17 @@ func ValidUTF8(p []byte) bool {
 		w := binary.LittleEndian.Uint64(q) | binary.LittleEndian.Uint64(q[8:]) |
 			binary.LittleEndian.Uint64(q[16:]) | binary.LittleEndian.Uint64(q[24:])
 		if w&highBits != 0 {
-			break
+			return utf8.Valid(p[i:])
 		}
+	}
+	for ; i+8 <= len(p); i += 8 {
+		if binary.LittleEndian.Uint64(p[i:])&highBits != 0 {
+			return utf8.Valid(p[i:])
+		}
+	}
+	// The rest is in the last word, which may begin before it.
+	if len(p) >= 8 && binary.LittleEndian.Uint64(p[len(p)-8:])&highBits == 0 {
+		return true
 	}
 	return utf8.Valid(p[i:])
 }
