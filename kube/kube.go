@@ -153,7 +153,7 @@ func (p *Pods) Probe(ctx context.Context) (int, error) {
 	defer p.client.close()
 	list, err := p.client.listPods(ctx, metav1.ListOptions{})
 	if err != nil {
-		return 0, fmt.Errorf("kube: list the pods of node %s: %w", p.store.node, err)
+		return 0, fmt.Errorf("%s: list the pods of node %s: %w", trouble(err), p.store.node, err)
 	}
 	return len(list.(*corev1.PodList).Items), nil
 }

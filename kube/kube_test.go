@@ -3,8 +3,10 @@ package kube
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +17,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/weirlog/weir/record"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
@@ -544,5 +548,34 @@ func TestProbe(t *testing.T) {
 	a.do(func() { a.down = true })
 	if _, err := p.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "node1") {
 		t.Errorf("server down: %v", err)
+	}
+}
+
+// What the log says of a failed request names who can help.
+func TestTrouble(t *testing.T) {
+	server := func(edit func(*api)) (kubeconfig string) {
+		a := newAPI(t)
+		edit(a)
+		return a.kubeconfig("")
+	}
+	for _, tt := range []struct{ kubeconfig, want string }{
+		{server(func(a *api) { a.token = "secret" }), "does not accept the credentials"},
+		{server(func(a *api) { a.down = true }), "does not answer"},
+	} {
+		p, err := New(Config{NodeName: "node1", Kubeconfig: tt.kubeconfig})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%v, want %q", err, tt.want)
+		}
+	}
+	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New("no"))
+	if got := trouble(forbidden); !strings.Contains(got, "needs get, list and watch on pods") {
+		t.Error(got)
+	}
+	cert := &url.Error{Op: "Get", URL: "https://x", Err: &tls.CertificateVerificationError{Err: errors.New("unknown authority")}}
+	if got := trouble(cert); !strings.Contains(got, "not trusted") {
+		t.Error(got)
 	}
 }

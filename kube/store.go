@@ -1,7 +1,9 @@
 package kube
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -185,12 +188,26 @@ func (s *store) observe(verb string, err error) {
 		s.s.Errors++
 		if !s.failing {
 			s.failing = true
-			s.log.Warn("Kubernetes API server does not answer; going on with what is known of the pods", "verb", verb, "error", err)
+			s.log.Warn(trouble(err)+"; going on with what is known of the pods", "verb", verb, "error", err)
 		}
 	case s.failing:
 		s.failing = false
 		s.log.Info("Kubernetes API server answers again", "verb", verb)
 	}
+}
+
+// trouble says who has to do what about a request that failed.
+func trouble(err error) string {
+	var cert *tls.CertificateVerificationError
+	switch {
+	case apierrors.IsForbidden(err):
+		return "Kubernetes API server forbids to watch pods: the account needs get, list and watch on pods in all namespaces"
+	case apierrors.IsUnauthorized(err):
+		return "Kubernetes API server does not accept the credentials: see the token of the service account or the kubeconfig"
+	case errors.As(err, &cert):
+		return "the certificate of the Kubernetes API server is not trusted: see the CA of the kubeconfig"
+	}
+	return "Kubernetes API server does not answer"
 }
 
 // The rest is cache.ReflectorStore: what the reflector calls, in one goroutine.

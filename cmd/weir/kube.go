@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/weirlog/weir/checkpoint"
 	"github.com/weirlog/weir/config"
@@ -62,6 +63,14 @@ func (p *process) startKube(ctx context.Context) error {
 				p.log.Warn("no metadata from the API server; names come from paths only", "error", err)
 			}
 			return nil
+		}
+		if s.Metadata == "api" {
+			probe, cancel := context.WithTimeout(ctx, 10*time.Second)
+			_, err := pods.Probe(probe)
+			cancel()
+			if err != nil {
+				return &exitError{exitUnreachable, fmt.Errorf("inputs.%s.metadata is api: %w", in.ID, err)}
+			}
 		}
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		p.kube = &kubeWatch{pods: pods, cancel: cancel}
