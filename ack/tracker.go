@@ -30,9 +30,12 @@ func (t *Tally) Add(o *Tally) {
 }
 
 // Token stands for one piece of an input's bytes. Count may be called
-// concurrently; Done exactly once, after the last Count. A token is never used
-// again for another piece: a second Done would finish that one's bytes.
+// concurrently; Done exactly once per hold, after the last Count. A new token
+// has one hold: its batch's. Who carries a record of it into another batch
+// takes another (Hold) before the first batch is released. A token is never
+// used again for another piece: a Done too many would finish that one's bytes.
 type Token struct {
+	extra  atomic.Int32 // holds beside the first
 	read   atomic.Uint64
 	counts atomic.Pointer[[]atomic.Uint64] // output number × NumStatus + status
 	done   atomic.Bool
@@ -73,10 +76,18 @@ func (t *Token) Count(output int, s Status, n int) {
 	}
 }
 
-// Done says that all records of the piece are finished at all outputs. A nil
-// token may be done.
+// Hold takes one more hold: the token is finished only after one more Done. The
+// caller must know that the token is not finished. A nil token may be held.
+func (t *Token) Hold() {
+	if t != nil {
+		t.extra.Add(1)
+	}
+}
+
+// Done gives up a hold. The last one says that all records of the piece are
+// finished at all outputs. A nil token may be done.
 func (t *Token) Done() {
-	if t == nil {
+	if t == nil || t.extra.Add(-1) >= 0 {
 		return
 	}
 	if t.done.Swap(true) {

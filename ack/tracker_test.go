@@ -50,6 +50,20 @@ func TestAdvanceStopsAtTheFirstOpenToken(t *testing.T) {
 
 // Also long after the tracker has passed it: were it then another piece's, that
 // one would be finished before it is delivered.
+func TestHoldNeedsAnotherDone(t *testing.T) {
+	var tr Tracker[int]
+	tok := tr.Track(1, time.Time{})
+	tok.Hold()
+	tok.Done()
+	if _, ok := tr.Advance(&Tally{}); ok {
+		t.Fatal("finished while held")
+	}
+	tok.Done()
+	if _, ok := tr.Advance(&Tally{}); !ok {
+		t.Fatal("not finished")
+	}
+}
+
 func TestDoneTwicePanics(t *testing.T) {
 	var tr Tracker[int]
 	tok := tr.Track(1, time.Time{})

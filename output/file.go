@@ -63,6 +63,7 @@ type File struct {
 	path   string // of f
 	dirty  bool   // f may end with half a record, or fsync failed
 	size   int64  // where f ends, as far as it is whole
+	tried  int64  // length of the last write, which may have failed
 	closed bool
 	open   func(path string, mode fs.FileMode) (file, error) // for tests
 }
@@ -147,6 +148,7 @@ func (o *File) write(p []byte) error {
 			return err
 		}
 	}
+	o.tried = int64(len(p))
 	n, err := o.f.Write(p)
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
@@ -167,8 +169,15 @@ func (o *File) write(p []byte) error {
 	return nil
 }
 
-// cut takes off what was written behind the last whole record.
+// cut takes off what was written behind the last whole record. Where another
+// writer has appended meanwhile (while a reload changes the output there are
+// two), what it wrote stays, and so does the unfinished write.
 func (o *File) cut() error {
+	if fi, err := o.f.Stat(); err == nil && fi.Size() > o.size+o.tried {
+		o.log.Warn("another writer appends to the file; an unfinished write stays in it", "path", o.path)
+		o.size, o.dirty = fi.Size(), false
+		return nil
+	}
 	if err := o.f.Truncate(o.size); err != nil {
 		return fmt.Errorf("cut off the unfinished write: %w", err)
 	}
@@ -196,7 +205,8 @@ func (o *File) ready(path string) error {
 	return nil
 }
 
-// moved reports whether o.f is no longer what o.path names.
+// moved reports whether o.f is no longer what o.path names, or not as it was
+// left.
 func (o *File) moved() bool {
 	here, err := o.f.Stat()
 	if err != nil {
@@ -206,7 +216,7 @@ func (o *File) moved() bool {
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist)
 	}
-	return !os.SameFile(here, there)
+	return !os.SameFile(here, there) || !o.dirty && here.Size() != o.size
 }
 
 // drop closes o.f, whole.

@@ -425,3 +425,41 @@ func TestStdoutPausedReaderDoesNotHoldTheSend(t *testing.T) {
 		t.Errorf("%q", s)
 	}
 }
+
+// While a reload changes an output there are two on one file. A failed write of
+// one never takes away what the other has answered for.
+func TestFileTwoWriters(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.log")
+	old := newFile(t, FileConfig{Path: path, Format: Format{Name: "raw"}})
+	disk := new(faulty)
+	disk.room = -1
+	old.open = func(path string, mode fs.FileMode) (file, error) {
+		f, err := openFile(path, mode)
+		if err != nil {
+			return nil, err
+		}
+		disk.File = f.(*os.File) // its faults outlive a reopening
+		return disk, nil
+	}
+	mustSend(t, old, "one")
+	fresh := newFile(t, FileConfig{Path: path, Format: Format{Name: "raw"}})
+	mustSend(t, fresh, "a record of the other")
+	disk.failSync = true
+	if _, err := old.Send(t.Context(), someParts("two")); err == nil {
+		t.Fatal("a failed fsync was answered as delivered")
+	}
+	if got := read(t, path); !strings.Contains(got, "one\na record of the other\n") {
+		t.Fatalf("cut off: %q", got)
+	}
+	// The other appends behind a write that is not whole yet.
+	disk.room, disk.failCut = 2, true
+	if _, err := old.Send(t.Context(), someParts("three")); err == nil {
+		t.Fatal("a full disk was answered as delivered")
+	}
+	mustSend(t, fresh, "another record of the other, longer than what failed")
+	disk.room, disk.failCut = -1, false
+	mustSend(t, old, "three")
+	if got := read(t, path); !strings.Contains(got, "another record of the other, longer than what failed\n") || !strings.HasSuffix(got, "three\n") {
+		t.Fatalf("in the end: %q", got)
+	}
+}
