@@ -192,7 +192,9 @@ func (d *Deliverer) health(r *request, class Class, after time.Duration, err err
 	}
 	switch class {
 	case Unavailable, TimedOut, NoAnswer, Unauthorized:
-		if d.pool.fail(e, now) {
+		// A single endpoint is never left out: every request tries it, with
+		// growing delays.
+		if d.pool.fail(e, now) && len(d.c.Endpoints) > 1 {
 			d.c.Logger.Warn("endpoint ejected", "output", d.c.Name, "endpoint", e.Name, "errors", e.errors, "error", shorten(err.Error()),
 				"probe_after", d.c.Eject.For, "healthy", d.pool.healthy(), "waiting_records", d.hand.records)
 		}
