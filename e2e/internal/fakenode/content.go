@@ -77,6 +77,9 @@ var spices = []string{"é", "ß", "日本語", "🐳", "naïve", "Ω≈ç√", "
 // spice puts some text that is not ASCII into p.
 func (c *content) spice(p []byte, s string) []byte {
 	at := 1 + c.rng.IntN(max(len(p)-2, 1))
+	for at < len(p) && !utf8.RuneStart(p[at]) {
+		at++ // not within a character
+	}
 	p = append(p, s...)
 	copy(p[at+len(s):], p[at:len(p)-len(s)])
 	copy(p[at:], s)
