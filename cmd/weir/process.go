@@ -103,6 +103,9 @@ func (p *process) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { p.closeStore() }()
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	limit, how := memoryLimit(int64(cfg.Limits.Memory))
 	p.budget = pipeline.NewBudget(limit)
 	p.log.Debug("memory budget for records", "bytes", limit, "from", how)
@@ -190,6 +193,13 @@ func (p *process) closeStore() {
 		p.log.Error("positions could not be saved; what was delivered since the last save is read again", "error", err)
 	}
 }
+
+// gcPercent is how much garbage there may be for what is in use, unless GOGC
+// says otherwise. Records make none, so that collections are rare, but each
+// request leaves its buffers behind: at 10 000 lines a second an agent is a
+// third smaller with 50 than with Go's 100, for a tenth more of its CPU time,
+// which is then 8 % of a core.
+const gcPercent = 50
 
 // memoryLimit returns the budget for records: what the configuration says, or
 // a fifth of the container's memory, between 8 and 64 MiB. It also tells the
