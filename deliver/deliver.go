@@ -62,7 +62,7 @@ func New(c Config) (*Deliverer, error) {
 		done:    make(chan struct{}),
 		flying:  make(map[*request]struct{}),
 		limit:   limiter{limit: 1, max: c.Concurrency},
-		size:    sizer{max: c.Batch.Bytes, cur: c.Batch.Bytes},
+		size:    newSizer(c.Batch.Bytes),
 		alarms:  make(map[string]time.Time),
 	}
 	d.pool = pool{balance: c.Balance, eject: c.Eject, retry: c.Retry, max: c.Concurrency, rand: c.Rand}

@@ -31,14 +31,26 @@ func (l *limiter) overload(started, now time.Time) {
 
 // sizer is the size up to which a request is collected. When the destination
 // finds requests too large it learns, so that not every batch has to be refused
-// before it is split; from time to time it tries twice as much again.
+// before it is split; from time to time it tries twice as much again. It begins
+// small, so that a process that does not live long before a slow destination
+// gets something acknowledged, and doubles with each success.
 type sizer struct {
 	max, cur int
 	learned  time.Time
 }
 
+func newSizer(max int) sizer { return sizer{max: max, cur: min(max, firstBatch)} }
+
+// success is told of each request that was taken.
+func (s *sizer) success() {
+	if s.learned.IsZero() {
+		s.cur = min(2*s.cur, s.max)
+	}
+}
+
 const (
 	minBatch    = 64 << 10
+	firstBatch  = 512 << 10
 	relearnTime = 10 * time.Minute
 )
 

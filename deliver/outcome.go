@@ -116,6 +116,7 @@ func (d *Deliverer) handle(a answer) {
 		if n := r.records - left.records; n > 0 {
 			d.stats.settled[ack.Delivered] += uint64(n)
 			d.stats.lastSuccess = now
+			d.size.success()
 		}
 		d.hand.records -= r.records - left.records
 		d.hand.bytes -= r.bytes - left.bytes

@@ -13,12 +13,22 @@ type work struct {
 	payload         payload
 }
 
-// maxKept is the largest buffer that is kept for the next request.
-const maxKept = 16 << 20
+// maxKept is the largest buffer that is kept for the next request, and
+// freeWork how many of each are. They are not in a sync.Pool: at one request a
+// second that is empty every time, and growing the buffers again is most of
+// the garbage an agent makes.
+const maxKept = 4 << 20
 
-var workPool = sync.Pool{New: func() any { return new(work) }}
+var freeWork = make(chan *work, 4)
 
-func getWork() *work { return workPool.Get().(*work) }
+func getWork() *work {
+	select {
+	case w := <-freeWork:
+		return w
+	default:
+		return new(work)
+	}
+}
 
 // put gives the memory back. Nothing may read it any more; see payload.
 func (w *work) put() {
@@ -29,7 +39,10 @@ func (w *work) put() {
 		}
 		*p = (*p)[:0]
 	}
-	workPool.Put(w)
+	select {
+	case freeWork <- w:
+	default:
+	}
 }
 
 // payload hands a request's bytes to net/http, which may go on reading a body

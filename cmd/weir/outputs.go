@@ -14,10 +14,12 @@ import (
 	"github.com/weirlog/weir/deliver"
 	"github.com/weirlog/weir/output"
 	"github.com/weirlog/weir/pipeline"
+	"github.com/weirlog/weir/record"
 	"github.com/weirlog/weir/wire"
 	"github.com/weirlog/weir/wire/elastic"
 	"github.com/weirlog/weir/wire/jsonl"
 	"github.com/weirlog/weir/wire/loki"
+	"github.com/weirlog/weir/wire/otlp"
 )
 
 // destination is a configured output with its queue, deliverer and dead
@@ -139,6 +141,10 @@ func deadPolicy(name string) deliver.WhenFull {
 	return deliver.Wait
 }
 
+// every lets an encoder write all pod labels and annotations that a stream has:
+// which those are is chosen at the input.
+var every = []string{"*"}
+
 // endpoints makes an output value for each address.
 func (p *process) endpoints(o config.Output, log *slog.Logger) ([]deliver.Endpoint, error) {
 	switch s := o.Settings.(type) {
@@ -214,7 +220,7 @@ func remoteOutput(settings config.OutputSettings, h output.HTTPConfig) (deliver.
 			Index: index, DataStream: s.DataStream, Naming: elastic.Naming(s.Naming), Op: elastic.Op(s.Op), IDs: s.IDs,
 		}})
 	case *config.LokiOutput:
-		c := output.LokiConfig{HTTPConfig: h, Encoding: loki.Config{Labels: s.Labels}}
+		c := output.LokiConfig{HTTPConfig: h, Encoding: loki.Config{Labels: s.Labels, PodLabels: every, IDs: true}}
 		if s.Tenant != "" {
 			t, err := wire.ParseTemplate(string(s.Tenant), wire.SanitizeTenant)
 			if err != nil {
@@ -225,7 +231,7 @@ func remoteOutput(settings config.OutputSettings, h output.HTTPConfig) (deliver.
 		return output.NewLoki(c)
 	case *config.OTLPOutput:
 		h.Compression = s.Compression
-		return output.NewOTLP(output.OTLPConfig{HTTPConfig: h})
+		return output.NewOTLP(output.OTLPConfig{HTTPConfig: h, Encoding: otlp.Config{Labels: every, Annotations: every, Version: version()}})
 	case *config.JSONLOutput:
 		h.Compression = s.Compression
 		return output.NewJSONL(output.JSONLConfig{HTTPConfig: h, Encoding: jsonlConfig(s.Keys)})
@@ -263,5 +269,8 @@ func format(name string, keys config.Keys) output.Format {
 }
 
 func jsonlConfig(k config.Keys) jsonl.Config {
-	return jsonl.Config{Keys: jsonl.Keys{Time: k.Time, Message: k.Message}}
+	return jsonl.Config{
+		Keys: jsonl.Keys{Time: k.Time, Message: k.Message}, Labels: every, Annotations: every,
+		Attrs: append(jsonl.DefaultAttrs[:len(jsonl.DefaultAttrs):len(jsonl.DefaultAttrs)], record.AttrRestart),
+	}
 }

@@ -95,7 +95,7 @@ func printStatus(w io.Writer, r *statusReport) {
 
 func printOutput(w io.Writer, what string, o *outputStatus, now time.Time) {
 	fmt.Fprintf(w, "\n%s %s\n", what, o.ID)
-	fmt.Fprintf(w, "  waiting  %d records, %s of %s", o.Waiting, size(int64(o.WaitingBytes)), size(o.Capacity))
+	fmt.Fprintf(w, "  waiting  %d records, %s; its queue is full at %s", o.Waiting, size(int64(o.WaitingBytes)), size(o.Capacity))
 	if !o.OldestSince.IsZero() {
 		fmt.Fprintf(w, ", oldest for %s", age(now, o.OldestSince))
 	}
