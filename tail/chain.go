@@ -91,7 +91,7 @@ func (in *Input) vanished(c *chain, g *generation) {
 
 // unknownGap says that after g others may have come and gone unseen.
 func (in *Input) unknownGap(c *chain, g *generation) {
-	g.newest = false
+	g.newest, g.told = false, true
 	in.addGap(c, &gap{
 		Generation: g.key, From: g.size, To: g.size, Reason: reasonUnknown,
 		Since: c.lastSeen.UnixNano(), Until: in.now.UnixNano(),

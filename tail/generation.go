@@ -70,6 +70,7 @@ type generation struct {
 	backoff    time.Duration
 	restored   bool // from the checkpoint and not found yet
 	newest     bool // the chain's newest when a process stopped, and not found since
+	told       bool // the unknown that follows it has its gap already
 	found      bool // in this scan
 }
 

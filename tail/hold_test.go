@@ -148,3 +148,31 @@ func TestHoldLinkIsBounded(t *testing.T) {
 		t.Errorf("ledger %+v", l)
 	}
 }
+
+// What may have come after a pod's last file is told once, however often the
+// agent is killed before the pod's lines are acknowledged.
+func TestHoldLinkTellsTheUnknownOnce(t *testing.T) {
+	n := newNode(t)
+	n.cfg.Hold = Hold{By: HoldLink, LinkDir: filepath.Join(n.dir, "hold")}
+	n.start()
+	n.sink.full = true
+	p := n.path("a", "c", "0.log")
+	text, want := n.lines(0, 10)
+	appendFile(t, p, text)
+	n.step(time.Second)
+	remove(t, filepath.Join(n.pods, "ns_a_uid-a"))
+	n.step(time.Second)
+	for range 3 {
+		n.kill()
+		n.start()
+		n.step(time.Second)
+		n.step(2 * time.Second)
+		n.step(2 * time.Second)
+	}
+	n.sink.full = false
+	n.settle()
+	wantBodies(t, n.sink.bodies(), want...)
+	if g := n.sink.gaps(); len(g) != 1 {
+		t.Errorf("gaps %v, want one", g)
+	}
+}

@@ -85,7 +85,7 @@ func (in *Input) reconcile(c *chain, files []sibling) {
 		if g == nil {
 			continue
 		}
-		g.restored, g.newest = false, false
+		g.restored, g.newest, g.told = false, false, false
 		g.missing = 0
 		g.deleted = time.Time{}
 		if g.name != f.name {

@@ -40,6 +40,7 @@ type savedGeneration struct {
 	Origin  int64     `json:"origin,omitempty"`
 	Sealed  bool      `json:"sealed,omitempty"`
 	Newest  bool      `json:"newest,omitempty"`
+	Told    bool      `json:"told,omitempty"`
 	Linked  bool      `json:"linked,omitempty"`
 	LinkGz  bool      `json:"link_gz,omitempty"`
 	ProofN  int       `json:"proof_len,omitempty"`
@@ -123,7 +124,7 @@ func (in *Input) saveChain(c *chain) *savedChain {
 		s.Gens = append(s.Gens, savedGeneration{
 			Key: g.key, Base: g.base, Ordinal: g.ord, Head: g.head, Name: g.name, Dev: g.dev, Ino: g.ino,
 			Mtime: g.mtime, FSize: g.fsize, Gz: g.gz, Size: g.size, Acked: g.acked, Lost: g.lost,
-			Origin: g.origin, Sealed: g.sealed, Newest: g.newest, Linked: g.linked, LinkGz: g.linkGz, ProofN: g.proof.n, Proof: g.proof.hash, ProofAt: g.proof.off,
+			Origin: g.origin, Sealed: g.sealed, Newest: g.newest, Told: g.told, Linked: g.linked, LinkGz: g.linkGz, ProofN: g.proof.n, Proof: g.proof.hash, ProofAt: g.proof.off,
 		})
 	}
 	return s
@@ -214,7 +215,7 @@ func (in *Input) load() {
 			g.proof = anchor{p.ProofAt, p.ProofN, p.Proof}
 			g.pos, g.read, g.until = g.acked, g.acked, g.acked
 			g.grown = seen
-			g.restored, g.newest = true, p.Newest
+			g.restored, g.newest, g.told = true, p.Newest, p.Told
 			if g.sealed && g.acked < g.size-g.lost {
 				g.sealed = false
 			}
@@ -222,7 +223,7 @@ func (in *Input) load() {
 			c.gens = append(c.gens, g)
 		}
 		if n := len(c.gens); n > 0 {
-			c.unresolved, c.gens[n-1].newest = true, true
+			c.unresolved, c.gens[n-1].newest = true, !c.gens[n-1].told
 		}
 		c.rewind()
 		c.joiner.Restore(c.state)
