@@ -16,6 +16,7 @@ import (
 const (
 	podsRoot   = "/var/log/pods"
 	dockerLogs = "/var/lib/docker/containers/*/*-json.log"
+	systemLogs = "/var/log/*.log"
 )
 
 func upCommand() *cobra.Command {
@@ -26,7 +27,8 @@ func upCommand() *cobra.Command {
 		Use:   "up [PATH…|-]",
 		Short: "Show the logs of this host's containers, of files, or of a pipe",
 		Long: `Shows lines as they are written. Without arguments it looks for the containers of
-this host: /var/log/pods (Kubernetes), /var/lib/docker/containers (docker).
+this host: /var/log/pods (Kubernetes), /var/lib/docker/containers (docker); where
+there are none it reads the system's own logs, /var/log/*.log.
 With paths it follows those files and directories; with - it reads what is
 piped in. Nothing needs to be configured, nothing is kept; -c adds outputs.`,
 		Example: `  weir up
@@ -90,22 +92,31 @@ func up(ctx context.Context, flags *configFlags, args []string, format string, o
 			return err
 		}
 	default:
-		found, err := findContainers()
+		found, err := findLogs(podsRoot, dockerLogs, systemLogs)
 		if err != nil {
 			return err
 		}
-		if found == dockerLogs {
-			settings := map[string]any{"paths": []string{dockerLogs}, "format": "docker"}
-			if fresh {
-				settings["start"] = "end"
-			}
-			if err := files(settings); err != nil {
-				return err
-			}
-		} else if fresh {
-			set = append(set, "inputs.kubernetes.start=end")
+		settings := map[string]any{"paths": []string{found}}
+		if fresh {
+			settings["start"] = "end"
 		}
-		fmt.Fprintf(errOut, "reading the containers of this host: %s\n", found)
+		switch found {
+		case podsRoot:
+			if fresh {
+				set = append(set, "inputs.kubernetes.start=end")
+			}
+			fmt.Fprintf(errOut, "reading the containers of this host: %s\n", found)
+		case dockerLogs:
+			settings["format"] = "docker"
+			err = files(settings)
+			fmt.Fprintf(errOut, "reading the containers of this host: %s\n", found)
+		default:
+			err = files(settings)
+			fmt.Fprintf(errOut, "no containers on this host (neither %s nor docker's logs); reading %s instead\n", podsRoot, found)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	// Nothing is kept: what is shown today is shown again tomorrow.
 	state, err := os.MkdirTemp("", "weir-up-")
@@ -150,21 +161,29 @@ func literal(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// findContainers returns where this host's containers log.
-func findContainers() (string, error) {
-	var hint string
-	if _, err := os.ReadDir(podsRoot); err == nil {
-		return podsRoot, nil
+// findLogs returns what there is to read on this host: the containers of
+// Kubernetes, those of docker (a pattern), or else the system's own logs (a
+// pattern).
+func findLogs(pods, docker, system string) (string, error) {
+	var denied []string
+	if _, err := os.ReadDir(pods); err == nil {
+		return pods, nil
 	} else if os.IsPermission(err) {
-		hint = "; " + podsRoot + " is there but only root may read it: sudo weir up"
+		denied = append(denied, pods)
 	}
-	dir := strings.TrimSuffix(dockerLogs, "/*/*-json.log")
+	dir := filepath.Dir(filepath.Dir(docker))
 	if _, err := os.ReadDir(dir); err == nil {
-		return dockerLogs, nil
+		return docker, nil
 	} else if os.IsPermission(err) {
-		hint += "; " + dir + " is there but only root may read it: sudo weir up"
+		denied = append(denied, dir)
 	}
-	return "", &exitError{exitFailed, fmt.Errorf("no containers found: neither %s nor %s can be read%s\nName files instead: weir up app.log", podsRoot, dir, hint)}
+	if len(denied) > 0 {
+		return "", fmt.Errorf("%s: only root may read the logs of this host's containers: sudo weir up", strings.Join(denied, ", "))
+	}
+	if list, err := filepath.Glob(system); err == nil && len(list) > 0 {
+		return system, nil
+	}
+	return "", fmt.Errorf("nothing to read on this host: neither %s nor %s nor %s is there\nName files instead: weir up app.log", pods, dir, system)
 }
 
 // finished waits until everything that was there has been read and delivered.
