@@ -65,10 +65,12 @@ last. They go on over restarts.`,
 			if err != nil || !check {
 				return err
 			}
-			switch {
-			case !report.Total.balanced():
-				return &exitError{exitFailed, errors.New("the ledger does not balance; this is a bug in weir")}
-			case report.Total.Lost > 0:
+			for _, row := range report.Containers {
+				if !row.balanced() {
+					return &exitError{exitFailed, fmt.Errorf("the ledger of %s does not balance; this is a bug in weir", row.name())}
+				}
+			}
+			if report.Total.Lost > 0 {
 				return &exitError{exitDropped, fmt.Errorf("%d bytes were lost", report.Total.Lost)}
 			}
 			return nil
