@@ -133,6 +133,7 @@ line, and delivers them to the backends people run.
 		{"config", checkCommand()},
 		{"config", configCommand()},
 		{"tools", completionCommand()},
+		{"tools", manifestsCommand()},
 		{"tools", manCommand()},
 		{"tools", versionCommand()},
 	} {

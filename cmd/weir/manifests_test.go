@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/weirlog/weir/deploy"
+)
+
+// The configuration in the manifests must be one that the agent takes: with
+// the variables that the DaemonSet sets, with a Secret, an empty one, and none.
+func TestManifestsConfigurationIsValid(t *testing.T) {
+	text, err := deploy.Manifests("agent", deploy.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var weirYAML string
+	var env []struct{ Name, Value string }
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	for {
+		var doc struct {
+			Kind string
+			Data map[string]string
+			Spec struct {
+				Template struct {
+					Spec struct {
+						Containers []struct {
+							Env []struct{ Name, Value string }
+						}
+					}
+				}
+			}
+		}
+		if err := dec.Decode(&doc); err != nil {
+			break
+		}
+		switch doc.Kind {
+		case "ConfigMap":
+			weirYAML = doc.Data["weir.yaml"]
+		case "DaemonSet":
+			env = doc.Spec.Template.Spec.Containers[0].Env
+		}
+	}
+	if weirYAML == "" || len(env) == 0 {
+		t.Fatal("no configuration or no environment in the manifests")
+	}
+	file := filepath.Join(t.TempDir(), "weir.yaml")
+	if err := os.WriteFile(file, []byte(weirYAML), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range env {
+		if e.Value != "" {
+			t.Setenv(e.Name, e.Value)
+		}
+	}
+	check := func() (code int, out string) {
+		var b bytes.Buffer
+		code = run([]string{"check", "--role", "agent", file}, nil, &b, &b)
+		return code, b.String()
+	}
+	const user, password = "ELASTICSEARCH_USER", "ELASTICSEARCH_PASSWORD"
+	for _, name := range []string{user, password} {
+		t.Setenv(name, "") // restores it afterwards
+		if err := os.Unsetenv(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, out := check(); code != exitOK {
+		t.Errorf("without a Secret: exit %d\n%s", code, out)
+	}
+	t.Setenv(user, "")
+	t.Setenv(password, "")
+	if code, out := check(); code != exitOK {
+		t.Errorf("with an empty Secret: exit %d\n%s", code, out)
+	}
+	t.Setenv(user, "weir")
+	t.Setenv(password, `p: "'${x}`)
+	t.Setenv("ELASTICSEARCH_SCHEME", "https")
+	t.Setenv("WEIR_INPUTS_KUBERNETES_HOLD_BY", "link") // as components/hold-link sets it
+	if code, out := check(); code != exitOK || strings.Contains(out, "warning") {
+		t.Errorf("with a Secret: exit %d\n%s", code, out)
+	}
+	if err := os.Unsetenv("ELASTICSEARCH_HOST"); err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := check(); code != exitConfig {
+		t.Errorf("without ELASTICSEARCH_HOST: exit %d: the check checks nothing", code)
+	}
+}
