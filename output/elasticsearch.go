@@ -88,26 +88,18 @@ func NewElasticsearch(c ElasticsearchConfig) (*Elasticsearch, error) {
 func (o *Elasticsearch) Send(ctx context.Context, parts []record.Part) (ack.Result, error) {
 	w := getWork()
 	defer w.put()
-	for {
-		body, encoding, err := o.zip.encode(w, o.enc, parts, o.plain.Load())
-		if err != nil {
-			return ack.Result{}, err
-		}
-		a, err := o.post(ctx, w, &request{url: o.url, header: o.header, encoding: encoding, body: body, limit: maxBulkAnswer})
-		switch {
-		case err != nil:
-			return ack.Result{}, err
-		case o.refusesCompression(a, encoding):
-			continue
-		case a.status != http.StatusOK:
-			return ack.Result{}, o.refused(a, bulkErrorType(a.body))
-		}
-		items, err := elastic.ParseBulk(a.body, count(parts))
-		if err != nil {
-			return ack.Result{}, o.refused(a, err.Error())
-		}
-		return o.judge(parts, items, parseRetryAfter(a.header.Get("Retry-After"), o.conf.Now()), len(body))
+	a, size, err := o.exchange(ctx, w, o.zip, o.enc, parts, request{url: o.url, header: o.header, limit: maxBulkAnswer})
+	if err != nil {
+		return ack.Result{}, err
 	}
+	if a.status != http.StatusOK {
+		return ack.Result{}, o.refused(a, bulkErrorType(a.body))
+	}
+	items, err := elastic.ParseBulk(a.body, count(parts))
+	if err != nil {
+		return ack.Result{}, o.refused(a, err.Error())
+	}
+	return o.judge(parts, items, parseRetryAfter(a.header.Get("Retry-After"), o.conf.Now()), size)
 }
 
 // judge turns the items' statuses into the result.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/weirlog/weir/ack"
+	"github.com/weirlog/weir/record"
 )
 
 // maxAnswer bounds an answer's body where the protocol has no long ones, and
@@ -162,6 +163,25 @@ const (
 	askFirst     = 10 * time.Minute
 	askFirstSize = 64 << 10
 )
+
+// exchange encodes the records of parts and posts them, and once more without
+// compression if the destination does not take that. size is the length of the
+// body as sent.
+func (c *client) exchange(ctx context.Context, w *work, zip *compressors, enc *encoders, parts []record.Part, req request) (a answer, size int, err error) {
+	for {
+		body, encoding, err := zip.encode(w, enc, parts, c.plain.Load())
+		if err != nil {
+			return answer{}, 0, err
+		}
+		req.body, req.encoding = body, encoding
+		if a, err = c.post(ctx, w, &req); err != nil {
+			return answer{}, 0, err
+		}
+		if !c.refusesCompression(a, encoding) {
+			return a, len(body), nil
+		}
+	}
+}
 
 // post makes one attempt. The error is an *ack.SendError of Kind Retry: no
 // answer, or not all of it.

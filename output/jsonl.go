@@ -104,22 +104,14 @@ func addVictoriaLogsArgs(u *url.URL, c *JSONLConfig) {
 func (o *JSONL) Send(ctx context.Context, parts []record.Part) (ack.Result, error) {
 	w := getWork()
 	defer w.put()
-	for {
-		body, encoding, err := o.zip.encode(w, o.enc, parts, o.plain.Load())
-		if err != nil {
-			return ack.Result{}, err
-		}
-		a, err := o.post(ctx, w, &request{url: o.url, header: o.header, encoding: encoding, body: body, limit: maxAnswer})
-		switch {
-		case err != nil:
-			return ack.Result{}, err
-		case o.refusesCompression(a, encoding):
-			continue
-		case a.status/100 != 2 || isPage(a.body):
-			return ack.Result{}, o.refused(a, "")
-		}
-		return ack.Result{Bytes: len(body)}, nil
+	a, size, err := o.exchange(ctx, w, o.zip, o.enc, parts, request{url: o.url, header: o.header, limit: maxAnswer})
+	if err != nil {
+		return ack.Result{}, err
 	}
+	if a.status/100 != 2 || isPage(a.body) {
+		return ack.Result{}, o.refused(a, "")
+	}
+	return ack.Result{Bytes: size}, nil
 }
 
 // Probe posts an empty request.

@@ -46,27 +46,18 @@ func newOTLPHTTP(c OTLPConfig, u *url.URL) (*otlpHTTP, error) {
 func (o *otlpHTTP) export(ctx context.Context, enc *encoders, parts []record.Part) (exported, error) {
 	w := getWork()
 	defer w.put()
-	for {
-		body, encoding, err := o.zip.encode(w, enc, parts, o.plain.Load())
-		if err != nil {
-			return exported{}, err
-		}
-		a, err := o.post(ctx, w, &request{url: o.url, header: o.header, encoding: encoding, body: body, limit: maxAnswer})
-		if err != nil {
-			return exported{}, err
-		}
-		if o.refusesCompression(a, encoding) {
-			continue
-		}
-		if a.status/100 != 2 {
-			return exported{}, o.refusedOTLP(a)
-		}
-		x := exported{size: len(body)}
-		if x.rejected, x.message, err = partialSuccess(a); err != nil {
-			return exported{}, o.refused(a, "")
-		}
-		return x, nil
+	a, size, err := o.exchange(ctx, w, o.zip, enc, parts, request{url: o.url, header: o.header, limit: maxAnswer})
+	if err != nil {
+		return exported{}, err
 	}
+	if a.status/100 != 2 {
+		return exported{}, o.refusedOTLP(a)
+	}
+	x := exported{size: size}
+	if x.rejected, x.message, err = partialSuccess(a); err != nil {
+		return exported{}, o.refused(a, "")
+	}
+	return x, nil
 }
 
 // refusedOTLP adds what the answer's google.rpc.Status says.
