@@ -414,7 +414,7 @@ func (p *process) reloadConfig(ctx context.Context, why string) {
 // no record of a new input takes the old routes, nor the other way round.
 func (p *process) apply(ctx context.Context, cfg *config.Config) error {
 	if needsRestart(p.cfg, cfg) {
-		return errors.New("state, node, cluster, listen and limits cannot change while running; restart the process")
+		return errors.New("state, node, cluster, listen, limits, log.format and where pods' metadata come from cannot change while running; restart the process")
 	}
 	graph, next, err := p.buildGraph(cfg)
 	if err != nil {
@@ -446,7 +446,18 @@ func (p *process) apply(ctx context.Context, cfg *config.Config) error {
 }
 
 func needsRestart(a, b *config.Config) bool {
-	return a.State != b.State || a.Node != b.Node || a.Cluster != b.Cluster || a.Listen != b.Listen || a.Limits != b.Limits
+	return a.State != b.State || a.Node != b.Node || a.Cluster != b.Cluster || a.Listen != b.Listen || a.Limits != b.Limits ||
+		a.Log.Format != b.Log.Format || watchSettings(a) != watchSettings(b)
+}
+
+// watchSettings is what the watch of pods is made from, "" if there is none.
+func watchSettings(c *config.Config) string {
+	for _, in := range c.Inputs {
+		if s, ok := in.Settings.(*config.KubernetesInput); ok && s.Metadata != "path" {
+			return fmt.Sprintf("%q %q %q %q", s.Metadata, s.Kubeconfig, s.PodLabels, s.PodAnnotations)
+		}
+	}
+	return ""
 }
 
 // reap closes outputs that were removed by a reload and have drained.
