@@ -34,7 +34,6 @@ type Batch struct {
 	tokens  []*ack.Token // distinct, of streams
 	live    []uint32     // records that are not dropped, filled by Freeze
 	ids     map[int]ID   // senders' ids
-	sbuf    []byte       // see Scratch
 
 	refs    atomic.Int32
 	frozen  atomic.Bool
@@ -325,19 +324,11 @@ func (b *Batch) RemoveField(i int, name string) {
 	b.recs[i].fieldLen = uint16(n)
 }
 
-// Scratch returns an empty slice for short-lived work of the batch's present
-// owner, kept with the batch so that it is not allocated again. Give a grown
-// one back with KeepScratch.
-func (b *Batch) Scratch() []byte { return b.sbuf[:0] }
-
-// KeepScratch keeps a slice for the next Scratch.
-func (b *Batch) KeepScratch(p []byte) { b.sbuf = p[:0] }
-
 // Size returns the memory the batch occupies, in bytes: what is charged to the
 // budget.
 func (b *Batch) Size() int {
 	const recordSize, fieldSize, refSize, keySize, fixed = 72, 12, 40, 64, 512
-	return fixed + cap(b.buf) + recordSize*cap(b.recs) + fieldSize*cap(b.fields) + refSize*cap(b.streams) + 4*cap(b.live) + cap(b.sbuf) +
+	return fixed + cap(b.buf) + recordSize*cap(b.recs) + fieldSize*cap(b.fields) + refSize*cap(b.streams) + 4*cap(b.live) +
 		b.keyMem + keySize*len(b.keys)
 }
 

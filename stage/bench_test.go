@@ -21,6 +21,7 @@ type rewind struct {
 	b     *record.Batch
 	recs  []record.Record
 	bytes int
+	buf   []byte
 }
 
 func newRewind(line string, n int) *rewind {
@@ -34,10 +35,9 @@ func newRewind(line string, n int) *rewind {
 
 func (r *rewind) reset() {
 	keep := r.b.Streams()[0]
-	buf := append(r.b.Scratch(), r.b.Buf()[:r.bytes]...)
+	r.buf = append(r.buf[:0], r.b.Buf()[:r.bytes]...)
 	r.b.Reset(nil)
-	r.b.Append(buf)
-	r.b.KeepScratch(buf)
+	r.b.Append(r.buf)
 	r.b.AddStream(keep)
 	for _, rec := range r.recs {
 		r.b.Add(rec)
