@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"reflect"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -158,6 +156,9 @@ func (p *process) run(ctx context.Context) error {
 	if !p.quiet {
 		p.log.Info("started", "version", version(), "inputs", ids(cfg.Inputs), "outputs", ids(cfg.Outputs), "state", cfg.State)
 	}
+	releaseStart() // before records come on top of it
+	release := time.AfterFunc(startOver, releaseStart)
+	defer release.Stop()
 	err = p.engine.Run(ctx)
 	close(ended)
 	cancel()
@@ -192,47 +193,6 @@ func (p *process) closeStore() {
 	if err := p.store.Close(); err != nil {
 		p.log.Error("positions could not be saved; what was delivered since the last save is read again", "error", err)
 	}
-}
-
-// gcPercent is how much garbage there may be for what is in use, unless GOGC
-// says otherwise. Records make none, so that collections are rare, but each
-// request leaves its buffers behind: at 10 000 lines a second an agent is a
-// third smaller with 50 than with Go's 100, for a tenth more of its CPU time,
-// which is then 8 % of a core.
-const gcPercent = 50
-
-// memoryLimit returns the budget for records: what the configuration says, or
-// a fifth of the container's memory, between 8 and 64 MiB. It also tells the
-// garbage collector the container's limit.
-func memoryLimit(configured int64) (limit int64, how string) {
-	cgroup := cgroupMemory()
-	if cgroup > 0 && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(cgroup / 10 * 9)
-	}
-	switch {
-	case configured > 0:
-		return configured, "limits.memory"
-	case cgroup > 0:
-		return min(max(cgroup/5, 8<<20), 64<<20), "the container's memory limit"
-	default:
-		return 64 << 20, "default"
-	}
-}
-
-// cgroupMemory returns the container's memory limit, 0 if there is none.
-// https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
-func cgroupMemory() int64 {
-	for _, f := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
-		data, err := os.ReadFile(f)
-		if err != nil {
-			continue
-		}
-		n, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
-		if err == nil && n > 0 && n < math.MaxInt64/2 {
-			return n
-		}
-	}
-	return 0
 }
 
 // buildGraph makes everything behind the inputs, and nothing if it fails.
