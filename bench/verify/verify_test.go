@@ -34,7 +34,12 @@ func TestCleanOnlyIfEveryLineOnceAndWhole(t *testing.T) {
 		{name: "a line less", spoil: func(*Account) []uint32 { return []uint32{64, 1, 0, 131} }, lost: 1},
 		{name: "a stream less", spoil: func(*Account) []uint32 { return append(lines, 1) }, lost: 1},
 		{name: "again", spoil: func(a *Account) []uint32 { a.Add(m(3, 129), mark.Whole, 0); return lines }, want: Counts{Doubled: 1}},
-		{name: "altered", spoil: func(a *Account) []uint32 { a.Reset(); fill(a, []uint32{64, 1, 0, 129}, false); a.Add(m(3, 129), mark.Altered, 0); return lines },
+		{name: "altered", spoil: func(a *Account) []uint32 {
+			a.Reset()
+			fill(a, []uint32{64, 1, 0, 129}, false)
+			a.Add(m(3, 129), mark.Altered, 0)
+			return lines
+		},
 			want: Counts{Altered: 1}},
 		{name: "foreign", spoil: func(a *Account) []uint32 { a.Add(mark.Mark{}, mark.None, 0); return lines }, want: Counts{Foreign: 1}},
 		{name: "unwritten", spoil: func(a *Account) []uint32 { a.Add(m(0, 64), mark.Whole, 0); return lines }, want: Counts{Extra: 1}},
