@@ -221,7 +221,7 @@ func plain(s []byte) int {
 		w := binary.LittleEndian.Uint64(s[i:])
 		quote, slash := w^('"'*ones), w^('\\'*ones)
 		// The lowest marked byte is exact; higher ones may be marked in error.
-		if m := ((w - 0x20*ones) &^ w | (quote-ones)&^quote | (slash-ones)&^slash) & highs; m != 0 {
+		if m := ((w-0x20*ones)&^w | (quote-ones)&^quote | (slash-ones)&^slash) & highs; m != 0 {
 			return i + bits.TrailingZeros64(m)/8
 		}
 	}
