@@ -165,17 +165,27 @@ func (s *Parse) takeTime(r *record.Record, val []byte, now time.Time) bool {
 	return ok && setTime(r, t, now)
 }
 
-var traceWord, spanWord = []byte("trace"), []byte("span")
+// holdsID reports whether the key of a pair in p could end in "id", as those of
+// all ids do. Most messages have no pairs at all, and looking for a byte is
+// several times faster than for a word.
+func holdsID(p []byte) bool {
+	for at := 0; ; at++ {
+		i := bytes.IndexByte(p[at:], '=')
+		if i < 0 {
+			return false
+		}
+		if at += i; at >= 2 && p[at-1]|0x20 == 'd' && p[at-2]|0x20 == 'i' {
+			return true
+		}
+	}
+}
 
 // traceIDs makes fields of the trace and span id among the pairs of the body
 // from that offset on.
 func (s *Parse) traceIDs(b *record.Batch, i, from int) {
 	span := b.Record(i).Body
 	body := b.Bytes(span)
-	// Looking for a byte is several times faster than for a word, and most
-	// messages have no pairs.
-	if bytes.IndexByte(body[from:], '=') < 0 ||
-		!bytes.Contains(body[from:], traceWord) && !bytes.Contains(body[from:], spanWord) {
+	if !holdsID(body[from:]) {
 		return
 	}
 	for at := from; at < len(body); {

@@ -3,6 +3,7 @@ package elastic
 import (
 	stdjson "encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -449,6 +450,31 @@ func BenchmarkParseBulk(bm *testing.B) {
 	for bm.Loop() {
 		if _, err := ParseBulk(body, len(items)); err != nil {
 			bm.Fatal(err)
+		}
+	}
+}
+
+// Items alike are not looked at twice; what follows them is.
+func TestParseBulkRepeatedItems(t *testing.T) {
+	ok, bad := `{"create":{"status":201}}`, `{"create":{"status":400,"error":{"type":"x","reason":"r"}}}`
+	items, err := ParseBulk([]byte(`{"errors":true,"items":[`+ok+`,`+ok+`, `+ok+`,`+bad+`,`+bad+`,`+ok+`]}`), 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []int
+	for _, it := range items {
+		got = append(got, it.Status)
+	}
+	want := []int{200, 200, 200, 400, 400, 201}
+	if !slices.Equal(got, want) {
+		t.Errorf("statuses %v, want %v", got, want)
+	}
+	if items[4] != items[3] || items[4].Reason != "r" || items[5].Type != "" {
+		t.Errorf("items %+v", items)
+	}
+	for _, wrong := range []string{ok + `,` + ok + ok, ok + `,` + ok + `]`, ok + `,` + ok[:24], ok + `,` + ok + `,` + ok} {
+		if items, err := ParseBulk([]byte(`{"errors":false,"items":[`+wrong+`]}`), 2); err == nil {
+			t.Errorf("%s: %v", wrong, items)
 		}
 	}
 }
