@@ -180,6 +180,15 @@ func TestArchive(t *testing.T) {
 		t.Errorf("files of the archive: %v", got)
 	}
 
+	other := untar(t, write("-program", "pause"))
+	decode(t, []byte(other["index.json"].Content), &idx)
+	m, cfg = manifest{}, imageConfig{}
+	decode(t, open(t, other, idx.Manifests[0], typeManifest), &m)
+	decode(t, open(t, other, m.Config, typeConfig), &cfg)
+	if !slices.Equal(cfg.Config.Entrypoint, []string{"/pause"}) || cfg.Config.Cmd != nil {
+		t.Errorf("config of another program: %+v", cfg.Config)
+	}
+
 	without := untar(t, write("-ca", "none"))
 	if without["index.json"] == files["index.json"] {
 		t.Error("without certificates the image is the same")
@@ -203,6 +212,8 @@ func TestRefused(t *testing.T) {
 		{"not a Linux binary", []string{"-binary", text}},
 		{"read the binary", []string{"-binary", text + "x"}},
 		{"not the name of an image", []string{"-binary", static, "-tag", "Weir latest"}},
+		{"want the name of a file", []string{"-binary", static, "-program", "../weir"}},
+		{"want the name of a file", []string{"-binary", static, "-program", "tmp"}},
 		{"read the certificates", []string{"-binary", static, "-ca", text + "x"}},
 		{"unexpected argument", []string{"-binary", static, "weir"}},
 	} {

@@ -8,7 +8,8 @@
 //
 // It is the image of the Dockerfile: from scratch, one layer with /weir, the
 // certificates of authorities, /etc/passwd and /tmp. Equal input gives an
-// equal archive.
+// equal archive. With -program it is an image of the same kind for any other
+// static binary.
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 )
 
 func main() {
@@ -39,6 +41,7 @@ func run(args []string, errOut io.Writer) error {
 	fs := flag.NewFlagSet("image", flag.ContinueOnError)
 	fs.SetOutput(errOut)
 	binary := fs.String("binary", "weir", "the static `file` that becomes /weir")
+	program := fs.String("program", "weir", "its `name` in the image, if it is not weir; it is then run without arguments")
 	arch := fs.String("arch", "amd64", "its architecture: amd64 or arm64")
 	tag := fs.String("tag", "weir:latest", "name of the image")
 	ca := fs.String("ca", "auto", "`file` with certificates of authorities; auto: this system's, if it has them; none")
@@ -48,6 +51,13 @@ func run(args []string, errOut io.Writer) error {
 	}
 	if fs.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	if !programPattern.MatchString(*program) {
+		return fmt.Errorf("-program %s: want the name of a file", *program)
+	}
+	var cmdline []string
+	if *program == "weir" {
+		cmdline = []string{"agent", "-c", "/etc/weir/weir.yaml"}
 	}
 	exe, err := os.ReadFile(*binary)
 	if err != nil {
@@ -63,7 +73,7 @@ func run(args []string, errOut io.Writer) error {
 	if certs == nil {
 		fmt.Fprintln(errOut, "image: without certificates of authorities: outputs need tls.ca")
 	}
-	archive, err := build(image{Binary: exe, Certificates: certs, Arch: *arch, Name: *tag})
+	archive, err := build(image{Binary: exe, Certificates: certs, Arch: *arch, Name: *tag, Program: *program, Args: cmdline})
 	if err != nil {
 		return err
 	}
@@ -72,6 +82,10 @@ func run(args []string, errOut io.Writer) error {
 	}
 	return nil
 }
+
+// programPattern keeps -program a single name, and apart from what else is in
+// the image.
+var programPattern = regexp.MustCompile(`^[a-z][a-z0-9-]{3,}$`)
 
 func readCertificates(from string) ([]byte, error) {
 	switch from {

@@ -20,6 +20,8 @@ type image struct {
 	Certificates []byte // PEM; nil: none
 	Arch         string // as GOARCH
 	Name         string // such as weir:latest or registry.example.com/weir:v1
+	Program      string // name of the binary in /, the image's entrypoint
+	Args         []string
 }
 
 // epoch is the time of everything in the image, so that equal input gives
@@ -69,7 +71,7 @@ type imageConfig struct {
 		User       string   `json:"User"`
 		Env        []string `json:"Env"`
 		Entrypoint []string `json:"Entrypoint"`
-		Cmd        []string `json:"Cmd"`
+		Cmd        []string `json:"Cmd,omitempty"`
 	} `json:"config"`
 	RootFS struct {
 		Type    string   `json:"type"`
@@ -110,8 +112,8 @@ func build(img image) ([]byte, error) {
 	cfg := imageConfig{Created: epoch.Format(time.RFC3339), platform: platform{img.Arch, "linux"}}
 	cfg.Config.User = "0"
 	cfg.Config.Env = []string{"PATH=/"}
-	cfg.Config.Entrypoint = []string{"/weir"}
-	cfg.Config.Cmd = []string{"agent", "-c", "/etc/weir/weir.yaml"}
+	cfg.Config.Entrypoint = []string{"/" + img.Program}
+	cfg.Config.Cmd = img.Args
 	cfg.RootFS.Type = "layers"
 	cfg.RootFS.DiffIDs = []string{digest(layer)}
 	cfg.History = []history{{cfg.Created, "weir deploy/image"}}
@@ -142,14 +144,14 @@ func rootfs(img image) ([]byte, error) {
 	a := archive{tar: tar.NewWriter(&out)}
 	a.dir("etc/")
 	a.file("etc/group", 0o644, []byte("root:x:0:\nnonroot:x:65532:\n"))
-	a.file("etc/passwd", 0o644, []byte("root:x:0:0:root:/:/weir\nnonroot:x:65532:65532:nonroot:/:/weir\n"))
+	a.file("etc/passwd", 0o644, fmt.Appendf(nil, "root:x:0:0:root:/:/%[1]s\nnonroot:x:65532:65532:nonroot:/:/%[1]s\n", img.Program))
 	if img.Certificates != nil {
 		a.dir("etc/ssl/")
 		a.dir("etc/ssl/certs/")
 		a.file("etc/ssl/certs/ca-certificates.crt", 0o644, img.Certificates)
 	}
 	a.header(tar.Header{Typeflag: tar.TypeDir, Name: "tmp/", Mode: 0o1777})
-	a.file("weir", 0o755, img.Binary)
+	a.file(img.Program, 0o755, img.Binary)
 	if a.err == nil {
 		a.err = a.tar.Close()
 	}
