@@ -3,6 +3,7 @@ package corpus
 import (
 	"math/rand/v2"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/weirlog/weir/bench/mark"
@@ -26,19 +27,32 @@ var vocabulary = []string{
 
 var spices = []string{"é", "日本語", "🐳", "naïve", `say "no"`, `C:\dir`, "a\tb", "<b>&amp;</b>"}
 
-func newText(seed uint64, stream uint32) *text {
-	t := &text{rng: rand.New(rand.NewPCG(seed, uint64(stream))), stream: stream}
+// words returns the text that payloads are cut from. It is the same for all
+// streams of a seed, of which there may be thousands.
+func words(seed uint64) []byte {
+	if w, ok := allWords.Load(seed); ok {
+		return w.([]byte)
+	}
+	r := rand.New(rand.NewPCG(seed, 1<<40))
+	var w []byte
 	// Numbers between the words, as in real logs: they are what compression is
 	// left with.
-	for len(t.words) < 64<<10 {
-		t.words = append(t.words, vocabulary[t.rng.IntN(len(vocabulary))]...)
-		t.words = append(t.words, ' ')
-		if t.rng.IntN(4) == 0 {
-			t.words = strconv.AppendUint(t.words, t.rng.Uint64N(1e6), 10)
-			t.words = append(t.words, ' ')
+	for len(w) < 64<<10 {
+		w = append(w, vocabulary[r.IntN(len(vocabulary))]...)
+		w = append(w, ' ')
+		if r.IntN(4) == 0 {
+			w = strconv.AppendUint(w, r.Uint64N(1e6), 10)
+			w = append(w, ' ')
 		}
 	}
-	return t
+	allWords.Store(seed, w)
+	return w
+}
+
+var allWords sync.Map // seed → []byte
+
+func newText(seed uint64, stream uint32) *text {
+	return &text{rng: rand.New(rand.NewPCG(seed, uint64(stream))), stream: stream, words: words(seed)}
 }
 
 // payload returns n bytes of words; the slice is valid until the next call.

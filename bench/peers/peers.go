@@ -61,6 +61,10 @@ type Command struct {
 	Env  []string // added to PATH, HOME and LANG, which are all it gets
 	// Files are the configuration files that were written, for -v.
 	Files []string
+	// StdoutToSink makes standard output a connection to the sink's port for
+	// lines. Otherwise it goes to a log file, with the protocol Null to
+	// /dev/null.
+	StdoutToSink bool
 }
 
 // A Peer is a participant.

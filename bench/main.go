@@ -1,0 +1,171 @@
+// Command bench measures weir beside a bare loop (the floor) and other log
+// shippers: what a record costs in processor time and memory, and whether each
+// line arrives, once, and whole. README.md has a command for each table of
+// docs/benchmarks.md.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/weirlog/weir/bench/corpus"
+	"github.com/weirlog/weir/bench/measure"
+	"github.com/weirlog/weir/bench/peers"
+)
+
+type options struct {
+	mode, only, forms, dir, json string
+	rounds, streams              int
+	megabytes                    int64
+	seed                         uint64
+	cpu, sinkCPU                 int
+	patience                     time.Duration
+	verbose, keep                bool
+}
+
+const usage = `go run . [flags]      in the folder bench/
+
+Modes:
+  catchup   files are there, the participant starts, ends with the last record
+  null      the same with -forms null,lines: bare lines, no JSON, no compression
+  kill      catchup with one kill -9 at 40 % and a new start
+
+Peers are looked for in the directories of $BENCH_PEERS and on PATH.
+
+`
+
+func main() {
+	log.SetFlags(0)
+	var o options
+	flag.StringVar(&o.mode, "mode", "catchup", "what to do, see above")
+	flag.StringVar(&o.only, "only", "", "participants, separated by commas; empty: weir, the floor and every peer found")
+	flag.StringVar(&o.forms, "forms", "", "protocols (jsonl) or protocols with compression (jsonl+zstd); empty: all")
+	flag.IntVar(&o.rounds, "rounds", 3, "how often each participant runs, in turn")
+	flag.Int64Var(&o.megabytes, "mb", 400, "size of the log files, in 10^6 bytes")
+	flag.IntVar(&o.streams, "streams", 4, "number of containers")
+	flag.Uint64Var(&o.seed, "seed", 1, "of the corpus")
+	flag.IntVar(&o.cpu, "cpu", 1, "processor of the participant; -1: all")
+	flag.IntVar(&o.sinkCPU, "sink-cpu", 0, "processor of everything else; -1: all")
+	flag.DurationVar(&o.patience, "patience", 15*time.Second, "how long nothing may come before a run is over")
+	flag.StringVar(&o.dir, "dir", "", "where to write; empty: a temporary directory")
+	flag.StringVar(&o.json, "json", "", "file for the results")
+	flag.BoolVar(&o.verbose, "v", false, "print the participants' configurations")
+	flag.BoolVar(&o.keep, "keep", false, "keep what was written")
+	flag.Usage = func() { fmt.Fprint(flag.CommandLine.Output(), usage); flag.PrintDefaults() }
+	flag.Parse()
+	if err := o.run(); err != nil {
+		log.Fatal("bench: ", err)
+	}
+}
+
+func split(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' })
+}
+
+func (o *options) run() (err error) {
+	if _, err := os.Stat("floor/main.go"); err != nil {
+		return errors.New("the working directory must be bench/")
+	}
+	dir, err := os.MkdirTemp(o.dir, "weir-bench-")
+	if err != nil {
+		return err
+	}
+	if !o.keep {
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	}
+	say("building in %s", dir)
+	if err := build(dir); err != nil {
+		return err
+	}
+	if o.sinkCPU >= 0 {
+		if err := measure.Pin(o.sinkCPU); err != nil {
+			return err
+		}
+	}
+	s, err := startSink(filepath.Join(dir, "sink"), o.sinkCPU)
+	if err != nil {
+		return err
+	}
+	defer s.proc.Kill()
+	b := &bench{sink: s, dir: dir, cpu: o.cpu, interval: 50 * time.Millisecond, patience: o.patience, verbose: o.verbose, keep: o.keep,
+		request: make(map[peers.Form]int)}
+	forms := split(o.forms)
+	if o.mode == "null" && len(forms) == 0 {
+		forms = []string{"null", "lines"}
+	}
+	if o.mode != "null" && len(forms) == 0 {
+		forms = []string{"jsonl", "native", "elastic", "otlp", "loki", "lines"}
+	}
+	chosen, missing := choose(everyone(b.requestSize), dir, split(o.only), forms)
+	if len(chosen) == 0 {
+		return errors.New("no participant")
+	}
+	rep := &Report{Mode: o.mode, When: time.Now(), Machine: machine(), Missing: missing, Command: "go run . " + strings.Join(os.Args[1:], " ")}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	one, err := o.prepare(b)
+	if err != nil {
+		return err
+	}
+	for round := range o.rounds {
+		for i := range chosen {
+			p := &chosen[i]
+			res, err := one(p, round+1)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p, err)
+			}
+			rep.Results = append(rep.Results, res)
+			say("round %d: %-24s %8.0f records/CPU-s  %6.2f CPU-s  %4d MiB  lost %d doubled %d altered %d foreign %d %s", round+1, p,
+				res.PerCPU(), float64(res.CPU), res.Peak>>20, res.Lost, res.Doubled, res.Altered, res.Foreign, res.Error)
+			select {
+			case sig := <-stop:
+				rep.print(os.Stdout)
+				return fmt.Errorf("stopped by %v", sig)
+			default:
+			}
+		}
+	}
+	rep.print(os.Stdout)
+	if o.json != "" {
+		return rep.save(o.json)
+	}
+	return nil
+}
+
+// prepare makes what all runs of the mode need and returns a run.
+func (o *options) prepare(b *bench) (func(*participant, int) (Result, error), error) {
+	switch o.mode {
+	case "catchup", "null", "kill":
+		c, err := corpus.Write(corpus.Config{Root: filepath.Join(b.dir, "pods"), Seed: o.seed}, o.streams, o.megabytes*1e6)
+		if err != nil {
+			return nil, err
+		}
+		say("%d lines, %d MB in %d files", c.Total(), c.Bytes/1e6, len(c.Lines))
+		one := b.catchUp
+		if o.mode == "kill" {
+			one = b.killed
+		}
+		return func(p *participant, round int) (Result, error) { return one(p, c, round) }, nil
+	}
+	return nil, fmt.Errorf("unknown mode %q", o.mode)
+}
+
+// requestSize is how many bytes of log file weir put into a request of a form.
+func (b *bench) requestSize(f peers.Form) int {
+	if n := b.request[f]; n > 0 {
+		return n
+	}
+	return 1 << 20
+}
+
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", args...)
+}

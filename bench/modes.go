@@ -1,0 +1,93 @@
+package main
+
+import (
+	"time"
+
+	"github.com/weirlog/weir/bench/corpus"
+	"github.com/weirlog/weir/bench/peers"
+)
+
+// settled returns a condition for watch: everything came and then nothing for
+// quiet, or nothing at all came for the patience.
+func (b *bench) settled(total uint64, quiet time.Duration) func(*sample) bool {
+	return func(s *sample) bool {
+		idle := time.Duration(s.LastMilli) * time.Millisecond
+		return s.arrived() >= total && idle >= quiet || idle >= b.patience
+	}
+}
+
+// quiet is how long late doubles are waited for.
+const quiet = time.Second
+
+// catchUp gives a participant a directory of files and waits for the last
+// record.
+func (b *bench) catchUp(p *participant, c *corpus.Corpus, round int) (Result, error) {
+	r, err := b.prepare(p, c.Root)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := r.start(); err != nil {
+		return Result{}, err
+	}
+	done := b.settled(c.Total(), quiet)
+	if p.form.Protocol == peers.Null {
+		done = r.allRead(c.Bytes)
+	}
+	cause := r.watch(done)
+	lines := c.Lines
+	if p.form.Protocol == peers.Null {
+		lines = nil
+	}
+	res, err := r.finish(round, c.Bytes, lines, cause)
+	if err != nil {
+		return res, err
+	}
+	if p.form.Protocol == peers.Null {
+		// Nothing arrives anywhere; what was read is what counts.
+		res.Records, res.Written = c.Total(), c.Total()
+	}
+	if p.peer.Name == weirName && res.Requests > 0 {
+		b.request[p.form] = int(c.Bytes) / int(res.Requests)
+	}
+	return res, nil
+}
+
+// allRead returns a condition for watch: the participant has read as much as
+// there is and does nothing any more.
+func (r *run) allRead(bytes int64) func(*sample) bool {
+	return func(s *sample) bool {
+		if s.read < bytes {
+			return s.at > 10*time.Minute
+		}
+		const still = 10 // samples
+		if len(r.samples) < still {
+			return false
+		}
+		past := r.samples[len(r.samples)-still]
+		return past.read >= bytes && s.cpu-past.cpu < (s.at-past.at)/20
+	}
+}
+
+// killed is catchUp with one kill -9 when 40 % of the records have come, and a
+// new start at once.
+func (b *bench) killed(p *participant, c *corpus.Corpus, round int) (Result, error) {
+	r, err := b.prepare(p, c.Root)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := r.start(); err != nil {
+		return Result{}, err
+	}
+	cause := r.watch(func(s *sample) bool {
+		return s.arrived() >= c.Total()*2/5 || time.Duration(s.LastMilli)*time.Millisecond >= b.patience
+	})
+	if cause == nil {
+		r.kill()
+		if err := r.start(); err != nil {
+			return Result{}, err
+		}
+		// One that begins again sends for a long time what came before.
+		cause = r.watch(b.settled(c.Total(), 5*quiet))
+	}
+	return r.finish(round, c.Bytes, c.Lines, cause)
+}
