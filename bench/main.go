@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,8 +28,10 @@ type options struct {
 	megabytes                    int64
 	seed                         uint64
 	cpu, sinkCPU                 int
-	patience                     time.Duration
-	verbose, keep                bool
+	patience, duration           time.Duration
+	rate, lines                  float64
+	files                        int
+	verbose, keep, api           bool
 }
 
 const usage = `go run . [flags]      in the folder bench/
@@ -37,6 +40,11 @@ Modes:
   catchup   files are there, the participant starts, ends with the last record
   null      the same with -forms null,lines: bare lines, no JSON, no compression
   kill      catchup with one kill -9 at 40 % and a new start
+  live      files are written at -rate MB/s and rotated the moment they have 10 MB
+  rss       10 000 lines a second into 10 files for -for: memory and processor
+  files     10 000 lines a second into 10 000 files
+  dead      10 000 lines a second while the backend is down; it comes back at the end
+  idle      no lines at all
 
 Peers are looked for in the directories of $BENCH_PEERS and on PATH.
 
@@ -54,6 +62,11 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 1, "of the corpus")
 	flag.IntVar(&o.cpu, "cpu", 1, "processor of the participant; -1: all")
 	flag.IntVar(&o.sinkCPU, "sink-cpu", 0, "processor of everything else; -1: all")
+	flag.DurationVar(&o.duration, "for", time.Minute, "live, rss, files, dead, idle: how long logs are written")
+	flag.Float64Var(&o.rate, "rate", 20, "live: 10^6 bytes a second over all files")
+	flag.Float64Var(&o.lines, "lines", 10_000, "rss, files, dead: lines a second over all files")
+	flag.IntVar(&o.files, "files", 0, "live, rss, files, dead, idle: number of files; 0: as the mode says")
+	flag.BoolVar(&o.api, "api", false, "live and after: weir takes metadata from an API server (an imitation)")
 	flag.DurationVar(&o.patience, "patience", 15*time.Second, "how long nothing may come before a run is over")
 	flag.StringVar(&o.dir, "dir", "", "where to write; empty: a temporary directory")
 	flag.StringVar(&o.json, "json", "", "file for the results")
@@ -104,7 +117,12 @@ func (o *options) run() (err error) {
 	if o.mode != "null" && len(forms) == 0 {
 		forms = []string{"jsonl", "native", "elastic", "otlp", "loki", "lines"}
 	}
+	live := !slices.Contains([]string{"catchup", "kill", "null"}, o.mode)
 	chosen, missing := choose(everyone(b.requestSize), dir, split(o.only), forms)
+	// The floor reads to the end of the files and is done.
+	if o.mode == "kill" || live {
+		chosen = slices.DeleteFunc(chosen, func(p participant) bool { return p.peer.Name == floorName })
+	}
 	if len(chosen) == 0 {
 		return errors.New("no participant")
 	}
@@ -155,7 +173,32 @@ func (o *options) prepare(b *bench) (func(*participant, int) (Result, error), er
 		}
 		return func(p *participant, round int) (Result, error) { return one(p, c, round) }, nil
 	}
-	return nil, fmt.Errorf("unknown mode %q", o.mode)
+	l := liveOptions{duration: o.duration, LiveConfig: corpus.LiveConfig{Config: corpus.Config{Seed: o.seed}, Keep: 3, Lines: o.lines, Streams: 10}}
+	l.warm = min(10*time.Second, o.duration/4)
+	switch o.mode {
+	case "live":
+		l.Streams, l.Rate, l.Lines, l.MaxSize = 4, o.rate*1e6, 0, 10e6
+	case "rss":
+	case "files":
+		l.Streams = 10_000
+	case "dead":
+		l.dead = true
+	case "idle":
+		l.Lines = 0
+	default:
+		return nil, fmt.Errorf("unknown mode %q", o.mode)
+	}
+	if o.files > 0 {
+		l.Streams = o.files
+	}
+	if o.api {
+		api, err := newAPI(b.dir)
+		if err != nil {
+			return nil, err
+		}
+		b.api = api
+	}
+	return func(p *participant, round int) (Result, error) { return b.live(p, l, round) }, nil
 }
 
 // requestSize is how many bytes of log file weir put into a request of a form.

@@ -8,11 +8,12 @@ import (
 )
 
 // settled returns a condition for watch: everything came and then nothing for
-// quiet, or nothing at all came for the patience.
-func (b *bench) settled(total uint64, quiet time.Duration) func(*sample) bool {
+// quiet, or nothing at all came for the patience, counted from now.
+func (b *bench) settled(total uint64, quiet, patience time.Duration) func(*sample) bool {
+	from := time.Now()
 	return func(s *sample) bool {
-		idle := time.Duration(s.LastMilli) * time.Millisecond
-		return s.arrived() >= total && idle >= quiet || idle >= b.patience
+		idle := min(time.Duration(s.LastMilli)*time.Millisecond, time.Since(from))
+		return s.arrived() >= total && idle >= quiet || idle >= patience
 	}
 }
 
@@ -29,7 +30,7 @@ func (b *bench) catchUp(p *participant, c *corpus.Corpus, round int) (Result, er
 	if err := r.start(); err != nil {
 		return Result{}, err
 	}
-	done := b.settled(c.Total(), quiet)
+	done := b.settled(c.Total(), quiet, b.patience)
 	if p.form.Protocol == peers.Null {
 		done = r.allRead(c.Bytes)
 	}
@@ -78,16 +79,14 @@ func (b *bench) killed(p *participant, c *corpus.Corpus, round int) (Result, err
 	if err := r.start(); err != nil {
 		return Result{}, err
 	}
-	cause := r.watch(func(s *sample) bool {
-		return s.arrived() >= c.Total()*2/5 || time.Duration(s.LastMilli)*time.Millisecond >= b.patience
-	})
+	cause := r.watch(b.settled(c.Total()*2/5, 0, b.patience))
 	if cause == nil {
 		r.kill()
 		if err := r.start(); err != nil {
 			return Result{}, err
 		}
 		// One that begins again sends for a long time what came before.
-		cause = r.watch(b.settled(c.Total(), 5*quiet))
+		cause = r.watch(b.settled(c.Total(), 5*quiet, b.patience))
 	}
 	return r.finish(round, c.Bytes, c.Lines, cause)
 }

@@ -177,16 +177,17 @@ func speedTable(w io.Writer, all []*row) {
 }
 
 func lossTable(w io.Writer, all []*row) {
-	fmt.Fprintln(w, "| participant | written | lost | lost % | doubled | doubled % | re-sent | altered | foreign | CPU-s | peak RSS, MiB | mean | last record, s |")
-	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+	fmt.Fprintln(w, "| participant | written | lost | lost % | doubled | doubled % | re-sent | altered | foreign | CPU-s | peak RSS, MiB | mean | written, MB/s | last record, s |")
+	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, r := range all {
 		written := r.sum(func(r *Result) uint64 { return r.Written })
 		percent := func(n uint64) string { return fmt.Sprintf("%.2f", 100*float64(n)/float64(max(written, 1))) }
 		lost, doubled := r.sum(func(r *Result) uint64 { return r.Lost }), r.sum(func(r *Result) uint64 { return r.Doubled })
-		fmt.Fprintf(w, "| %s %s | %d | %d | %s | %d | %s | %d | %d | %d | %.2f | %s | %.0f |\n", r.peer, r.form, written,
+		fmt.Fprintf(w, "| %s %s | %d | %d | %s | %d | %s | %d | %d | %d | %.2f | %s | %.1f | %.0f |\n", r.peer, r.form, written,
 			lost, percent(lost), doubled, percent(doubled), r.sum(func(r *Result) uint64 { return r.Resent }),
 			r.sum(func(r *Result) uint64 { return r.Altered }), r.sum(func(r *Result) uint64 { return r.Foreign }),
-			r.stat(func(r *Result) float64 { return float64(r.CPU) }).med, r.memory(), r.stat(func(r *Result) float64 { return float64(r.Wall) }).max)
+			r.stat(func(r *Result) float64 { return float64(r.CPU) }).med, r.memory(),
+			r.stat(func(r *Result) float64 { return float64(r.Rate) }).med, r.stat(func(r *Result) float64 { return float64(r.Wall) }).max)
 	}
 }
 
@@ -195,8 +196,8 @@ func memoryTable(w io.Writer, all []*row) {
 	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|")
 	for _, r := range all {
 		fmt.Fprintf(w, "| %s %s | %s | %.2f | %.0f | %s |\n", r.peer, r.form, r.memory(),
-			100*r.stat(func(r *Result) float64 { return float64(r.SteadyCPU) }).med,
-			r.stat(func(r *Result) float64 { return float64(r.Written) / max(float64(r.Wall), 1) }).med, r.losses())
+			100*r.stat(func(r *Result) float64 { return float64(r.Busy) }).med,
+			r.stat(func(r *Result) float64 { return float64(r.LinesPerSecond) }).med, r.losses())
 	}
 }
 

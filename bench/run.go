@@ -18,24 +18,26 @@ import (
 
 // Result is one run of one participant.
 type Result struct {
-	Peer        string `json:"peer"`
-	Version     string `json:"version,omitempty"`
-	Form        string `json:"form"`
-	Round       int    `json:"round"`
-	Bytes       int64  `json:"log_bytes"`
-	CPU         Secs   `json:"cpu_s"`         // from start to end, all processes
-	SteadyCPU   Secs   `json:"steady_cpu_s"`  // from 10 % of the records to 90 %
-	SteadyShare Secs   `json:"steady_share"`  // that part of the records
-	Wall        Secs   `json:"wall_s"`        // from start to the last record
-	FirstWall   Secs   `json:"first_wall_s"`  // from start to the first record
-	Peak        int64  `json:"peak_rss"`      // bytes
-	Mean        int64  `json:"mean_rss"`      // bytes, while records came
-	Wire        uint64 `json:"wire_bytes"`    // of request bodies
-	Plain       uint64 `json:"plain_bytes"`   // decompressed
-	Requests    uint64 `json:"requests"`      //
-	Rate        Secs   `json:"written_mb_s"`  // live: what was written
-	Bad         string `json:"bad,omitempty"` // the first request that must not be sent
-	Error       string `json:"error,omitempty"`
+	Peer           string `json:"peer"`
+	Version        string `json:"version,omitempty"`
+	Form           string `json:"form"`
+	Round          int    `json:"round"`
+	Bytes          int64  `json:"log_bytes"`
+	CPU            Secs   `json:"cpu_s"`                     // from start to end, all processes
+	SteadyCPU      Secs   `json:"steady_cpu_s"`              // from 10 % of the records to 90 %
+	SteadyShare    Secs   `json:"steady_share"`              // that part of the records
+	Wall           Secs   `json:"wall_s"`                    // from start to the last record
+	FirstWall      Secs   `json:"first_wall_s"`              // from start to the first record
+	Peak           int64  `json:"peak_rss"`                  // bytes
+	Mean           int64  `json:"mean_rss"`                  // bytes, while records came
+	Wire           uint64 `json:"wire_bytes"`                // of request bodies
+	Plain          uint64 `json:"plain_bytes"`               // decompressed
+	Requests       uint64 `json:"requests"`                  //
+	Rate           Secs   `json:"written_mb_s,omitempty"`    // live: 10^6 bytes of log
+	LinesPerSecond Secs   `json:"written_lines_s,omitempty"` // live
+	Busy           Secs   `json:"busy,omitempty"`            // live: share of a processor while logs were written
+	Bad            string `json:"bad,omitempty"`             // the first request that must not be sent
+	Error          string `json:"error,omitempty"`
 	verify.Verdict
 }
 

@@ -113,6 +113,10 @@ func (s *sink) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w := s.getWork()
 	defer s.putWork(w)
 	body, wire, err := w.read(r)
+	if errors.Is(err, errCut) { // a client that was killed breaks no rule
+		http.Error(rw, err.Error(), http.StatusBadRequest)
+		return
+	}
 	if err == nil && f.Status != 0 {
 		s.mu.Lock()
 		s.refused++
@@ -179,13 +183,16 @@ func (s *sink) sample(body []byte) {
 
 const maxBody = 512 << 20
 
-var errTooLarge = errors.New("the body is too large")
+var (
+	errTooLarge = errors.New("the body is too large")
+	errCut      = errors.New("the body did not come whole")
+)
 
 // read returns the body, decompressed, and its length on the wire. It is valid
 // until the next read.
 func (w *work) read(r *http.Request) (body []byte, wire int, err error) {
 	if w.body, err = readInto(w.body[:0], r.Body, int(max(r.ContentLength, 0))); err != nil {
-		return nil, 0, fmt.Errorf("read the body: %w", err)
+		return nil, 0, fmt.Errorf("%w: %w", errCut, err)
 	}
 	wire = len(w.body)
 	var src io.Reader
