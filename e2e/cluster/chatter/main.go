@@ -35,7 +35,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.dir, "journals", "/journals", "directory for the journal, a file per run")
+	flag.StringVar(&o.dir, "journals", "/journals", "directory for the journal, a file per run, .open while it runs")
 	flag.Float64Var(&o.rate, "rate", 1, "MB (10^6 bytes) of lines per second; 0 = as fast as they are taken")
 	flag.Uint64Var(&o.lines, "lines", 0, "stop after that many lines; 0 = never")
 	flag.DurationVar(&o.duration, "for", 0, "stop after that time; 0 = never")
@@ -50,7 +50,7 @@ func main() {
 	os.Exit(o.exit)
 }
 
-func run(o options) (err error) {
+func run(o options) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	host, err := os.Hostname()
@@ -59,17 +59,17 @@ func run(o options) (err error) {
 	}
 	// A run is a life of its container, so its name must not come again.
 	name := host + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
-	log, err := journal.Create(filepath.Join(o.dir, name))
+	path := filepath.Join(o.dir, name)
+	log, err := journal.Create(path + ".open")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, log.Close()) }()
 	log.Stream(journal.Stream{Name: name, Pod: host})
 	w := &writer{name: name, log: log, rng: rand.New(rand.NewPCG(o.seed, 1))}
-	if err := w.write(ctx, o); err != nil {
+	if err := errors.Join(w.write(ctx, o), log.Close()); err != nil {
 		return err
 	}
-	if err := log.Flush(); err != nil || !o.stay {
+	if err := os.Rename(path+".open", path); err != nil || !o.stay {
 		return err
 	}
 	<-ctx.Done()
