@@ -47,7 +47,8 @@ func (s *sink) bulk(w *work, r *http.Request, body []byte) error {
 			}
 			var id uint64
 			if bytes.Contains(action, []byte(`"_id"`)) {
-				id = xxh3.Hash(action) | 1<<63 // of the index's name and the id
+				// Of the index's name and the id, and whatever else is told.
+				id = xxh3.Hash(action[bytes.IndexByte(action, ':'):]) | 1<<63
 			}
 			m, v := w.find.InDoc(doc)
 			a.item(op, action, add(m, v, id))
