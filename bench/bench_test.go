@@ -21,8 +21,8 @@ func TestSmallComparison(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.proc.Kill()
-	newBench := func() *bench { return &bench{sink: s, dir: dir, cpu: -1, interval: 10 * time.Millisecond, patience: 20 * time.Second} }
-	b := newBench()
+	b := newBench(s, dir)
+	b.interval, b.quiet = 10*time.Millisecond, 100*time.Millisecond
 	c, err := corpus.Write(corpus.Config{Root: filepath.Join(dir, "pods"), Seed: 1}, 2, 8e6)
 	if err != nil {
 		t.Fatal(err)

@@ -76,7 +76,7 @@ func (b *bench) live(p *participant, o liveOptions, round int) (Result, error) {
 		if o.dead {
 			patience = max(patience, afterOutage)
 		}
-		cause = r.watch(b.settled(c.Total(), quiet, patience))
+		cause = r.watch(b.settled(c.Total(), b.quiet, patience))
 	}
 	if err := w.Close(); err != nil {
 		return Result{}, fmt.Errorf("write logs: %w", err)

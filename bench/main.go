@@ -108,8 +108,8 @@ func (o *options) run() (err error) {
 		return err
 	}
 	defer s.proc.Kill()
-	b := &bench{sink: s, dir: dir, cpu: o.cpu, interval: 50 * time.Millisecond, patience: o.patience, verbose: o.verbose, keep: o.keep,
-		request: make(map[peers.Form]int)}
+	b := newBench(s, dir)
+	b.cpu, b.patience, b.verbose, b.keep = o.cpu, o.patience, o.verbose, o.keep
 	forms := split(o.forms)
 	if o.mode == "null" && len(forms) == 0 {
 		forms = []string{"null", "lines"}

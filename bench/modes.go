@@ -17,9 +17,6 @@ func (b *bench) settled(total uint64, quiet, patience time.Duration) func(*sampl
 	}
 }
 
-// quiet is how long late doubles are waited for.
-const quiet = time.Second
-
 // catchUp gives a participant a directory of files and waits for the last
 // record.
 func (b *bench) catchUp(p *participant, c *corpus.Corpus, round int) (Result, error) {
@@ -30,7 +27,7 @@ func (b *bench) catchUp(p *participant, c *corpus.Corpus, round int) (Result, er
 	if err := r.start(); err != nil {
 		return Result{}, err
 	}
-	done := b.settled(c.Total(), quiet, b.patience)
+	done := b.settled(c.Total(), b.quiet, b.patience)
 	if p.form.Protocol == peers.Null {
 		done = r.allRead(c.Bytes)
 	}
@@ -86,7 +83,7 @@ func (b *bench) killed(p *participant, c *corpus.Corpus, round int) (Result, err
 			return Result{}, err
 		}
 		// One that begins again sends for a long time what came before.
-		cause = r.watch(b.settled(c.Total(), 5*quiet, b.patience))
+		cause = r.watch(b.settled(c.Total(), 5*b.quiet, b.patience))
 	}
 	return r.finish(round, c.Bytes, c.Lines, cause)
 }

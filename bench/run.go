@@ -81,11 +81,16 @@ type bench struct {
 	cpu      int
 	interval time.Duration // between samples
 	patience time.Duration // how long nothing may come
+	quiet    time.Duration // how long late doubles are waited for
 	verbose  bool
 	keep     bool // the directories of runs
 	request  map[peers.Form]int
 	extra    []string // environment of participants
 	api      *apiServer
+}
+
+func newBench(s *sink, dir string) *bench {
+	return &bench{sink: s, dir: dir, cpu: -1, interval: 50 * time.Millisecond, patience: 15 * time.Second, quiet: time.Second, request: make(map[peers.Form]int)}
 }
 
 // A run is one participant at work. A participant that is killed and started
