@@ -24,6 +24,7 @@ import (
 
 type options struct {
 	mode, only, forms, dir, json string
+	weir, env                    string
 	rounds, streams              int
 	megabytes                    int64
 	seed                         uint64
@@ -70,6 +71,8 @@ func main() {
 	flag.DurationVar(&o.patience, "patience", 15*time.Second, "how long nothing may come before a run is over")
 	flag.StringVar(&o.dir, "dir", "", "where to write; empty: a temporary directory")
 	flag.StringVar(&o.json, "json", "", "file for the results")
+	flag.StringVar(&o.weir, "weir", "", "a binary of weir to measure; empty: built from this repository")
+	flag.StringVar(&o.env, "env", "", "environment for every participant, NAME=VALUE separated by commas")
 	flag.BoolVar(&o.verbose, "v", false, "print the participants' configurations")
 	flag.BoolVar(&o.keep, "keep", false, "keep what was written")
 	flag.Usage = func() { fmt.Fprint(flag.CommandLine.Output(), usage); flag.PrintDefaults() }
@@ -98,6 +101,15 @@ func (o *options) run() (err error) {
 	if err := build(dir); err != nil {
 		return err
 	}
+	if o.weir != "" {
+		given, err := filepath.Abs(o.weir)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(os.Remove(filepath.Join(dir, weirName)), os.Symlink(given, filepath.Join(dir, weirName))); err != nil {
+			return err
+		}
+	}
 	if o.sinkCPU >= 0 {
 		if err := measure.Pin(o.sinkCPU); err != nil {
 			return err
@@ -109,6 +121,7 @@ func (o *options) run() (err error) {
 	}
 	defer s.proc.Kill()
 	b := newBench(s, dir)
+	b.extra = split(o.env)
 	b.cpu, b.patience, b.verbose, b.keep = o.cpu, o.patience, o.verbose, o.keep
 	forms := split(o.forms)
 	if o.mode == "null" && len(forms) == 0 {
