@@ -21,7 +21,7 @@ func TestSmallComparison(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.proc.Kill()
-	b := newBench(s, dir)
+	b := newBench(t.Context(), s, dir)
 	b.interval, b.quiet = 10*time.Millisecond, 100*time.Millisecond
 	c, err := corpus.Write(corpus.Config{Root: filepath.Join(dir, "pods"), Seed: 1}, 2, 8e6)
 	if err != nil {

@@ -53,7 +53,7 @@ func (b *bench) live(p *participant, o liveOptions, round int) (Result, error) {
 		return Result{}, err
 	}
 	began := time.Now()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.ctx)
 	written := make(chan error, 1)
 	go func() { written <- w.Run(ctx, o.duration) }()
 	if cause == nil {

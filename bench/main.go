@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -120,7 +121,10 @@ func (o *options) run() (err error) {
 		return err
 	}
 	defer s.proc.Kill()
-	b := newBench(s, dir)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
+	b := newBench(ctx, s, dir)
 	b.extra = split(o.env)
 	b.cpu, b.patience, b.verbose, b.keep = o.cpu, o.patience, o.verbose, o.keep
 	forms := split(o.forms)
@@ -140,8 +144,6 @@ func (o *options) run() (err error) {
 		return errors.New("no participant")
 	}
 	rep := &Report{Mode: o.mode, When: time.Now(), Machine: machine(), Missing: missing, Command: "go run . " + strings.Join(os.Args[1:], " ")}
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
 	one, err := o.prepare(b)
 	if err != nil {
 		return err
@@ -156,11 +158,9 @@ func (o *options) run() (err error) {
 			rep.Results = append(rep.Results, res)
 			say("round %d: %-24s %8.0f records/CPU-s  %6.2f CPU-s  %4d MiB  lost %d doubled %d altered %d foreign %d %s", round+1, p,
 				res.PerCPU(), float64(res.CPU), res.Peak>>20, res.Lost, res.Doubled, res.Altered, res.Foreign, res.Error)
-			select {
-			case sig := <-stop:
+			if ctx.Err() != nil {
 				rep.print(os.Stdout)
-				return fmt.Errorf("stopped by %v", sig)
-			default:
+				return context.Cause(ctx)
 			}
 		}
 	}

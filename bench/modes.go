@@ -77,7 +77,9 @@ func (b *bench) killed(p *participant, c *corpus.Corpus, round int) (Result, err
 		return Result{}, err
 	}
 	cause := r.watch(b.settled(c.Total()*2/5, 0, b.patience))
+	var at uint64
 	if cause == nil {
+		at = r.samples[len(r.samples)-1].arrived()
 		r.kill()
 		if err := r.start(); err != nil {
 			return Result{}, err
@@ -85,5 +87,10 @@ func (b *bench) killed(p *participant, c *corpus.Corpus, round int) (Result, err
 		// One that begins again sends for a long time what came before.
 		cause = r.watch(b.settled(c.Total(), 5*b.quiet, b.patience))
 	}
-	return r.finish(round, c.Bytes, c.Lines, cause)
+	res, err := r.finish(round, c.Bytes, c.Lines, cause)
+	res.KilledAt = Secs(float64(at) / float64(c.Total()))
+	if res.Error == "" && at >= c.Total()*9/10 {
+		res.Error = "it had sent nearly everything when it was killed: the corpus is too small"
+	}
+	return res, err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -35,6 +36,7 @@ type Result struct {
 	Requests       uint64 `json:"requests"`                  //
 	Rate           Secs   `json:"written_mb_s,omitempty"`    // live: 10^6 bytes of log
 	LinesPerSecond Secs   `json:"written_lines_s,omitempty"` // live
+	KilledAt       Secs   `json:"killed_at,omitempty"`       // kill: share of the records that had come
 	Busy           Secs   `json:"busy,omitempty"`            // live: share of a processor while logs were written
 	Bad            string `json:"bad,omitempty"`             // the first request that must not be sent
 	Error          string `json:"error,omitempty"`
@@ -76,6 +78,7 @@ func (r *Result) MBPerCPU() float64 {
 
 // bench is what all runs share.
 type bench struct {
+	ctx      context.Context // its end stops the present run
 	sink     *sink
 	dir      string // for everything that is written
 	cpu      int
@@ -89,8 +92,8 @@ type bench struct {
 	api      *apiServer
 }
 
-func newBench(s *sink, dir string) *bench {
-	return &bench{sink: s, dir: dir, cpu: -1, interval: 50 * time.Millisecond, patience: 15 * time.Second, quiet: time.Second, request: make(map[peers.Form]int)}
+func newBench(ctx context.Context, s *sink, dir string) *bench {
+	return &bench{ctx: ctx, sink: s, dir: dir, cpu: -1, interval: 50 * time.Millisecond, patience: 15 * time.Second, quiet: time.Second, request: make(map[peers.Form]int)}
 }
 
 // A run is one participant at work. A participant that is killed and started
@@ -227,6 +230,8 @@ func (r *run) watch(done func(s *sample) bool) error {
 	for {
 		ended := false
 		select {
+		case <-r.b.ctx.Done():
+			return context.Cause(r.b.ctx)
 		case <-r.proc.Done():
 			ended = true
 		case <-tick.C:

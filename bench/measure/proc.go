@@ -112,7 +112,7 @@ func (p *Process) Err() error { return p.err }
 type Usage struct {
 	CPU  time.Duration // user and system
 	RSS  int64         // bytes now; 0 after the end
-	Peak int64         // largest so far
+	Peak int64         // largest so far, of what Usage has seen: rusage's is that of our own fork at least
 	Read int64         // bytes read by system calls; of the program alone
 }
 
@@ -138,7 +138,6 @@ func (p *Process) Usage() Usage {
 	case <-p.done:
 		st := p.cmd.ProcessState
 		u.CPU = max(u.CPU, st.UserTime()+st.SystemTime())
-		u.Peak = max(u.Peak, st.SysUsage().(*syscall.Rusage).Maxrss<<10)
 	default:
 	}
 	return u
