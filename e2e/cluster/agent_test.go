@@ -90,13 +90,14 @@ type ledger struct {
 }
 
 // settled reports whether the agent has nothing left to read or deliver of
-// the row's container and lost nothing, and that it counted so many lines.
-func (l ledger) settled(lines uint64) bool {
+// the row's container, lost nothing, and counted so many lines. gaps is how
+// many records it counted besides: those that say "lines may be missing here".
+func (l ledger) settled(lines uint64) (gaps uint64, ok bool) {
 	if l.Written != l.Read || l.Unread != 0 || l.Lost != 0 || l.Written == 0 || len(l.Outputs) != 1 {
-		return false
+		return 0, false
 	}
 	o := l.Outputs[0]
-	return l.Records == lines && o.Read == lines && o.Delivered == lines && o.Waiting+o.Dropped+o.Dead == 0
+	return l.Records - lines, l.Records >= lines && o.Read == l.Records && o.Delivered == l.Records && o.Waiting+o.Dropped+o.Dead == 0
 }
 
 // ledgerOf returns the row of a pod with a single container, from the ledger

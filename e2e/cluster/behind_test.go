@@ -31,7 +31,7 @@ func TestPodDeletedWhileBehind(t *testing.T) {
 	agentReady(t)
 	defer stub.faults(t, noFaults)
 	stub.faults(t, `{"down":true}`)
-	chatter(t, "deleted", nil, "-rate", "5", "-for", "10s")
+	chatter(t, "deleted", nil, "-rate", "10", "-for", "4s")
 	ended(t, "deleted", time.Minute)
 	behind(t, "deleted")
 	deletePod(t, "deleted")
@@ -43,9 +43,10 @@ func TestPodDeletedWhileBehind(t *testing.T) {
 // survive as hard links.
 func TestPodDeletedWhileBehindAndKilled(t *testing.T) {
 	deployAgent(t, "link")
+	t.Cleanup(func() { deployAgent(t, "fd") })
 	defer stub.faults(t, noFaults)
 	stub.faults(t, `{"down":true}`)
-	chatter(t, "linked", nil, "-rate", "5", "-for", "10s")
+	chatter(t, "linked", nil, "-rate", "10", "-for", "4s")
 	ended(t, "linked", time.Minute)
 	behind(t, "linked")
 	killAgent(t)
@@ -54,8 +55,8 @@ func TestPodDeletedWhileBehindAndKilled(t *testing.T) {
 	deleteAgent(t)
 	agentReady(t)
 	stub.faults(t, noFaults)
-	accounted(t, "linked")
-	deployAgent(t, "fd")
+	// While it was away, more may have been written and deleted; it says so.
+	accountedWithGaps(t, 2, "linked")
 }
 
 // Kubelet evicts a pod for its ephemeral storage, of which its logs are part,
@@ -65,14 +66,16 @@ func TestEvictedWhileBehind(t *testing.T) {
 	defer stub.faults(t, noFaults)
 	stub.faults(t, `{"freeze":true}`)
 	chatter(t, "evicted", object{"ephemeral-storage": "20Mi"}, "-rate", "3")
-	var pod struct {
-		Status struct{ Phase, Reason, Message string }
+	// Having ended in good order when it was told to, the pod counts as
+	// succeeded; only the event tells of the eviction.
+	var events struct {
+		Items []struct{ Reason, Message string }
 	}
 	eventually(t, 2*time.Minute, "the pod is evicted", func() bool {
-		get(t, &pod, "pod", "-n", namespace, "evicted")
-		return pod.Status.Reason == "Evicted"
+		get(t, &events, "events", "-n", namespace, "--field-selector", "involvedObject.name=evicted,reason=Evicted")
+		return len(events.Items) > 0
 	}, func() string { return kubectl(t, "-n", namespace, "describe", "pod", "evicted") })
-	t.Logf("%s: %s", pod.Status.Reason, pod.Status.Message)
+	t.Log(events.Items)
 	ended(t, "evicted", 30*time.Second)
 	behind(t, "evicted")
 	stub.faults(t, noFaults)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -40,8 +41,9 @@ func TestMain(m *testing.M) {
 }
 
 // prepare starts the backend and installs the agent as the documentation says.
+// It can be done again on a node that stories have run on.
 func prepare() error {
-	if err := os.MkdirAll(journals, 0o755); err != nil {
+	if err := errors.Join(os.RemoveAll(journals), os.MkdirAll(journals, 0o755)); err != nil {
 		return err
 	}
 	if err := stub.start(); err != nil {
@@ -51,13 +53,16 @@ func prepare() error {
 	if err != nil {
 		return err
 	}
+	const namespaceObject = `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "` + namespace + `"}}`
+	const secret = `{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "weir-elasticsearch", "namespace": "logging"},
+		"stringData": {"user": "weir", "password": "` + password + `"}}`
 	for _, step := range []struct {
 		stdin string
 		args  []string
 	}{
-		{"", []string{"create", "namespace", namespace}},
-		{manifests, []string{"apply", "--server-side", "--validate=strict", "-f", "-"}},
-		{"", []string{"-n", "logging", "create", "secret", "generic", "weir-elasticsearch", "--from-literal=user=weir", "--from-literal=password=" + password}},
+		{namespaceObject, []string{"apply", "--server-side", "-f", "-"}},
+		{manifests, []string{"apply", "--server-side", "--force-conflicts", "--validate=strict", "-f", "-"}},
+		{secret, []string{"apply", "--server-side", "-f", "-"}},
 		{"", []string{"-n", "logging", "set", "env", "ds/weir-agent", "ELASTICSEARCH_HOST=10.99.0.1"}},
 		{"", []string{"-n", "logging", "rollout", "status", "ds/weir-agent", "--timeout=60s"}},
 	} {
