@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -123,8 +122,3 @@ func (s *sink) readLines(c net.Conn) {
 		}
 	}
 }
-
-var errUnknown = errors.New("not known to this sink")
-
-// native is vlagent's own format.
-func (s *sink) native(_ *work, _ *http.Request, _ []byte) error { return errUnknown }

@@ -98,7 +98,7 @@ func (s *sink) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		if !strings.Contains(r.Header.Get("Content-Type"), "json") {
 			contentType = "application/x-protobuf"
 		}
-	case strings.HasSuffix(path, "/insert/native"):
+	case strings.HasSuffix(path, "/insert/native"), strings.HasSuffix(path, "/internal/insert"):
 		decode = s.native
 	case strings.HasPrefix(path, "/_"): // index templates and alike
 		s.info(rw, r)

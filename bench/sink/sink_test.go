@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -90,6 +91,21 @@ var protocols = map[string]struct {
 			recs = append(recs, string(b))
 		}
 		return []byte(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[` + strings.Join(recs, ",") + `]}]}]}`)
+	}},
+	"native": {"/insert/native", "application/octet-stream", "zstd", func(lines []string) []byte {
+		var b []byte
+		str := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+		for _, l := range lines {
+			b = append(b, make([]byte, 8)...) // tenant
+			str("the stream's tags")
+			b = append(b, make([]byte, 8)...) // time
+			b = binary.AppendUvarint(b, 2)
+			str("pod")
+			str("web-0")
+			str("_msg")
+			str(l)
+		}
+		return b
 	}},
 	"loki": {"/loki/api/v1/push", "application/x-protobuf", "snappy", func(lines []string) []byte {
 		entries := msg(1, []byte(`{a="b"}`))
