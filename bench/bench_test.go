@@ -76,7 +76,7 @@ func TestReport(t *testing.T) {
 	rep.print(&out)
 	for _, want := range []string{
 		"| weir elastic+gzip | 75 000 (50 000–100 000) |", "| 85 % (80–90) |", // round by round, not of the medians
-		"| slow elastic+gzip | 7 500 (5 000–10 000) |", "| 12.5 × (5.0–20.0) |", "| 5000 | 0 | 0 | 0 |", "Not found: vector.",
+		"| slow elastic+gzip | 7 500 (5 000–10 000) |", "| 12.5 × (5.0–20.0) |  |", "| 5000 | 0 | 0 | 0 |", "Not found: vector.",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())

@@ -113,8 +113,11 @@ func find(all []*row, peer, form string) *row {
 	return nil
 }
 
+// jsonlines is the form that weir has its headline figure in.
+const jsonlines = "jsonl+zstd"
+
 // weirFor is weir's row to compare r with: the same form, else the same
-// protocol, else JSON lines with zstd.
+// protocol; nil if weir has neither.
 func weirFor(all []*row, r *row) *row {
 	if w := find(all, weirName, r.form); w != nil {
 		return w
@@ -124,7 +127,7 @@ func weirFor(all []*row, r *row) *row {
 			return w
 		}
 	}
-	return find(all, weirName, "jsonl+zstd")
+	return nil
 }
 
 // print writes a Markdown table.
@@ -156,22 +159,25 @@ func (rep *Report) print(w io.Writer) {
 }
 
 func speedTable(w io.Writer, all []*row) {
-	fmt.Fprintln(w, "| participant | records/CPU-s: median (min–max) | without start | MB/CPU-s | of the floor | weir is | peak RSS, MiB | mean | wire B/record | lost | doubled | altered | foreign |")
-	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+	fmt.Fprintln(w, "| participant | records/CPU-s: median (min–max) | without start | MB/CPU-s | of the floor | weir is, same protocol | weir is, as JSON lines | peak RSS, MiB | mean | wire B/record | lost | doubled | altered | foreign |")
+	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, r := range all {
 		per := r.stat((*Result).PerCPU)
-		of, times := "", ""
+		of := ""
 		if f := find(all, floorName, r.form); f != nil && f != r {
 			s := ratio(r, f, (*Result).PerCPU)
 			of = fmt.Sprintf("%.0f %% (%.0f–%.0f)", 100*s.med, 100*s.min, 100*s.max)
 		}
-		if f := weirFor(all, r); f != nil && f != r && r.peer != floorName && r.peer != weirName {
+		times := func(f *row) string {
+			if f == nil || r.peer == floorName || r.peer == weirName {
+				return ""
+			}
 			s := ratio(f, r, (*Result).PerCPU)
-			times = fmt.Sprintf("%.1f × (%.1f–%.1f)", s.med, s.min, s.max)
+			return fmt.Sprintf("%.1f × (%.1f–%.1f)", s.med, s.min, s.max)
 		}
-		fmt.Fprintf(w, "| %s %s | %s (%s–%s) | %s | %.0f | %s | %s | %s | %.0f | %s |\n", r.peer, r.form,
+		fmt.Fprintf(w, "| %s %s | %s (%s–%s) | %s | %.0f | %s | %s | %s | %s | %.0f | %s |\n", r.peer, r.form,
 			thousands(per.med), thousands(per.min), thousands(per.max), thousands(r.stat((*Result).SteadyPerCPU).med),
-			r.stat((*Result).MBPerCPU).med, of, times, r.memory(),
+			r.stat((*Result).MBPerCPU).med, of, times(weirFor(all, r)), times(find(all, weirName, jsonlines)), r.memory(),
 			r.stat(func(r *Result) float64 { return float64(r.Wire) / float64(max(r.Records, 1)) }).med, r.losses())
 	}
 }
@@ -214,6 +220,9 @@ func (r *row) losses() string {
 
 // thousands writes a number as people read it.
 func thousands(v float64) string {
+	if v == 0 {
+		return "–"
+	}
 	s := fmt.Sprintf("%.0f", v)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + " " + s[i:]
