@@ -51,6 +51,7 @@ type Store struct {
 	log      *os.File
 	end      int64  // offset behind the last good frame
 	seq      uint64 // of the last good frame
+	unsynced bool   // frames were written since the last fsync
 	rewrite  bool   // the log's state is not trusted: replace it before going on
 	keepBad  bool   // the present log is damaged: keep it when it is replaced
 	retryAt  int64  // log length at which a failed rewrite is tried again
@@ -90,7 +91,7 @@ func open(dir string, fault func(string, int) (int, error)) (*Store, error) {
 	return s, nil
 }
 
-// Read opens the store in dir as it was at its writer's last Sync, without a
+// Read opens the store in dir as it was at its writer's last Flush or Sync, without a
 // lock and without writing anything: Sync returns ErrReadOnly. It wraps
 // fs.ErrNotExist if there is none.
 func Read(dir string) (*Store, error) {
@@ -236,10 +237,20 @@ func (s *Store) Damage() Damage { return s.damage }
 func (s *Store) Sync() error {
 	s.io.Lock()
 	defer s.io.Unlock()
-	return s.sync()
+	return s.save(true)
 }
 
-func (s *Store) sync() error {
+// Flush hands all changes so far to the kernel, together: they outlive this
+// process, but a crash of the machine only after the next Sync. It is cheap
+// where Sync waits for the disk. After an error the next Sync or Flush carries
+// the changes again.
+func (s *Store) Flush() error {
+	s.io.Lock()
+	defer s.io.Unlock()
+	return s.save(s.rewrite)
+}
+
+func (s *Store) save(durable bool) error {
 	switch {
 	case s.readOnly:
 		return ErrReadOnly
@@ -249,7 +260,7 @@ func (s *Store) sync() error {
 
 	s.mu.Lock()
 	changed := s.dirty
-	if len(changed) == 0 && !s.rewrite {
+	if len(changed) == 0 && !s.rewrite && !(durable && s.unsynced) {
 		s.mu.Unlock()
 		return nil
 	}
@@ -257,7 +268,7 @@ func (s *Store) sync() error {
 	tooLong := s.end > slack+factor*s.live && s.end > s.retryAt
 	s.mu.Unlock()
 
-	err := s.write(changed, tooLong)
+	err := s.write(changed, tooLong, durable)
 	if err != nil {
 		s.mu.Lock()
 		for k := range changed {
@@ -269,8 +280,8 @@ func (s *Store) sync() error {
 	return nil
 }
 
-func (s *Store) write(changed map[string]bool, tooLong bool) error {
-	if s.rewrite || tooLong {
+func (s *Store) write(changed map[string]bool, tooLong, durable bool) error {
+	if s.rewrite || tooLong && durable {
 		err := s.replace()
 		if err == nil || s.rewrite {
 			return err
@@ -278,7 +289,22 @@ func (s *Store) write(changed map[string]bool, tooLong bool) error {
 		// No room for a second log, perhaps, but there may be for a frame.
 		s.retryAt = s.end + slack
 	}
-	return s.append(changed)
+	if len(changed) > 0 {
+		if err := s.append(changed); err != nil {
+			return err
+		}
+	}
+	if !durable {
+		return nil
+	}
+	if err := s.syncFile(s.log); err != nil {
+		// The kernel may have dropped the pages and will call the next fsync a
+		// success: this file is not to be trusted any more.
+		s.rewrite = true
+		return err
+	}
+	s.unsynced = false
+	return nil
 }
 
 // append adds one frame with the present values of the given keys.
@@ -309,14 +335,9 @@ func (s *Store) append(changed map[string]bool) error {
 		s.log.Truncate(s.end)
 		return err
 	}
-	if err := s.syncFile(s.log); err != nil {
-		// The kernel may have dropped the pages and will call the next fsync a
-		// success: this file is not to be trusted any more.
-		s.rewrite = true
-		return err
-	}
 	s.end += int64(len(s.buf))
 	s.seq++
+	s.unsynced = true
 	return nil
 }
 
@@ -379,7 +400,7 @@ func (s *Store) replace() error {
 	renamed = true // from here on the new log is what a reader finds
 	old := s.log
 	s.log, s.end, s.seq = tmp, int64(len(s.buf)), seq
-	s.rewrite, s.keepBad, s.retryAt = false, false, 0
+	s.rewrite, s.keepBad, s.unsynced, s.retryAt = false, false, false, 0
 	s.rewrites++
 	if old != nil {
 		old.Close()
@@ -447,7 +468,7 @@ func (s *Store) Close() error {
 		s.closed = true
 		return nil
 	}
-	err := s.sync()
+	err := s.save(true)
 	s.closed = true
 	if s.log != nil {
 		err = errors.Join(err, s.log.Close())

@@ -450,6 +450,20 @@ func TestModel(t *testing.T) {
 				}
 				disk = []map[string]string{maps.Clone(mem)}
 			},
+			"flush": func(t *rapid.T) {
+				if err := s.Flush(); err != nil {
+					t.Fatal(err)
+				}
+				disk = []map[string]string{maps.Clone(mem)}
+			},
+			"failing flush": func(t *rapid.T) {
+				f["write"] = 1
+				if s.Flush() == nil {
+					disk = nil
+				}
+				delete(f, "write")
+				disk = append(disk, maps.Clone(mem))
+			},
 			"failing sync": func(t *rapid.T) {
 				op := rapid.SampledFrom([]string{"write", "sync", "rename", "syncdir"}).Draw(t, "op")
 				f[op] = 1
@@ -583,5 +597,59 @@ func BenchmarkSync500Keys(b *testing.B) {
 		if err := s.Sync(); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// What was flushed outlives the process, and is synced with the next Sync even
+// if nothing has changed since; if that fails the log is written anew.
+func TestFlush(t *testing.T) {
+	dir := t.TempDir()
+	syncs, fail := 0, false
+	s, err := open(dir, func(op string, size int) (int, error) {
+		if op == "sync" {
+			if syncs++; fail {
+				return 0, unix.EIO
+			}
+		}
+		return size, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Put("a", []byte("1"))
+	if err := s.Sync(); err != nil { // makes the log
+		t.Fatal(err)
+	}
+	s.Put("a", []byte("2"))
+	before := syncs
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if syncs != before {
+		t.Errorf("Flush waits for the disk")
+	}
+	fail = true
+	if err := s.Sync(); !errors.Is(err, unix.EIO) {
+		t.Fatalf("Sync after Flush: %v, want the disk's error", err)
+	}
+	fail = false
+	if err := s.Sync(); err != nil || s.rewrites != 2 {
+		t.Fatalf("Sync after a failed one: %v, %d logs written, want 2", err, s.rewrites)
+	}
+	before = syncs
+	if err := s.Sync(); err != nil || syncs != before {
+		t.Errorf("Sync without changes: %v, %d syncs", err, syncs-before)
+	}
+	s.Put("b", []byte("3"))
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	crash(s)
+	if s, err = Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	defer crash(s)
+	if got, want := contents(s), map[string]string{"a": "2", "b": "3"}; !maps.Equal(got, want) {
+		t.Errorf("after a kill: %v, want %v", got, want)
 	}
 }

@@ -86,7 +86,7 @@ type Tail struct {
 	MaxLine      Size     `yaml:"max_line" default:"1MiB" min:"1KiB" max:"64MiB" doc:"Longer lines are split and marked."`
 	Hold         Hold     `yaml:"hold" doc:"How long files that were rotated away or deleted unread stay readable."`
 	PollInterval Duration `yaml:"poll_interval" default:"250ms" min:"10ms" max:"1m" doc:"How often files are looked at."`
-	MaxOpen      int      `yaml:"max_open" default:"4096" min:"16" max:"1000000" doc:"Files kept open at most, beyond those whose unread rest would be lost."`
+	MaxOpen      int      `yaml:"max_open" default:"16384" min:"16" max:"1000000" doc:"Files kept open at most, beyond those whose unread rest would be lost, and not more than half of what the system allows the process."`
 }
 
 // KubernetesInput reads the logs of this node's containers.

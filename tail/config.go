@@ -42,8 +42,10 @@ type Checkpoint interface {
 	Range(prefix string, f func(key string, value []byte) bool)
 	Put(key string, value []byte)
 	Delete(key string)
-	// Sync makes all changes so far durable, all of them or none.
+	// Sync makes all changes so far durable, all of them or none. Flush makes
+	// them outlive the process, not a crash of the machine.
 	Sync() error
+	Flush() error
 }
 
 // Start says where reading begins in files without a checkpoint that are there
@@ -209,3 +211,4 @@ func (nowhere) Range(string, func(string, []byte) bool) {}
 func (nowhere) Put(string, []byte)                      {}
 func (nowhere) Delete(string)                           {}
 func (nowhere) Sync() error                             { return nil }
+func (nowhere) Flush() error                            { return nil }

@@ -68,7 +68,42 @@ func (in *Input) save() error {
 	}
 	in.forgetChains()
 	in.foldAccounts()
-	changed := false
+	if in.putChanged() || in.unsaved || in.now.Sub(in.seenSaved) >= 10*time.Second {
+		in.put1(in.key("seen", ""), in.now)
+		in.seenSaved = in.now
+		in.unsaved = true
+		if err := in.cfg.Checkpoint.Sync(); err != nil {
+			in.errors["checkpoint"]++
+			return err
+		}
+		in.unsaved, in.flushFailed = false, false
+		for _, c := range in.ring {
+			for _, p := range c.gaps {
+				p.saved = true
+			}
+		}
+		in.dropLinks()
+	}
+	return nil
+}
+
+// flush writes what changed without waiting for the disk. An error is left to
+// the next save to report, and then nothing is flushed until that.
+func (in *Input) flush() {
+	if in.flushFailed {
+		return
+	}
+	for _, c := range in.ring {
+		in.advance(c)
+	}
+	if in.putChanged() {
+		in.unsaved = true
+		in.flushFailed = in.cfg.Checkpoint.Flush() != nil
+	}
+}
+
+// putChanged hands what changed to the checkpoint.
+func (in *Input) putChanged() (changed bool) {
 	for _, c := range in.ring {
 		if c.ordsDirty {
 			in.put1(in.key("ordinal", c.id), savedOrds(c))
@@ -88,23 +123,7 @@ func (in *Input) save() error {
 			changed = true
 		}
 	}
-	if changed || in.unsaved || in.now.Sub(in.seenSaved) >= 10*time.Second {
-		in.put1(in.key("seen", ""), in.now)
-		in.seenSaved = in.now
-		in.unsaved = true
-		if err := in.cfg.Checkpoint.Sync(); err != nil {
-			in.errors["checkpoint"]++
-			return err
-		}
-		in.unsaved = false
-		for _, c := range in.ring {
-			for _, p := range c.gaps {
-				p.saved = true
-			}
-		}
-		in.dropLinks()
-	}
-	return nil
+	return changed
 }
 
 func (in *Input) put1(key string, v any) {

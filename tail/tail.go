@@ -46,9 +46,11 @@ type Input struct {
 	lastScan    time.Time
 	lastFull    time.Time
 	lastSave    time.Time
+	lastFlush   time.Time
 	started     time.Time // of the first step
 	seenSaved   time.Time
 	unsaved     bool
+	flushFailed bool
 	version     uint64
 	gapCount    map[string]uint64
 	errors      map[string]uint64
@@ -67,11 +69,15 @@ type Input struct {
 const fullScan = 10 * time.Second
 
 // saveEvery is how often positions are saved. At first it is more often, so
-// that a process that never lives long still makes progress.
+// that a process that never lives long still makes progress. In between, if
+// there are few files, they are flushed: what a kill makes us send again is
+// then what was read in flushEvery and what was under way.
 const (
 	saveEvery      = time.Second
 	saveEveryYoung = 100 * time.Millisecond
 	youth          = 3 * time.Second
+	flushEvery     = 20 * time.Millisecond
+	flushFiles     = 500
 )
 
 // New returns an Input. It reads the checkpoint and lists the hold directory but
@@ -242,6 +248,9 @@ func (in *Input) step(ctx context.Context, sink record.Sink) (progress bool, err
 			in.log.Error("cannot save positions", "error", err)
 		}
 		in.stats.Store(in.collect())
+	} else if in.now.Sub(in.lastFlush) >= flushEvery && len(in.ring) <= flushFiles {
+		in.lastFlush = in.now
+		in.flush()
 	}
 	return progress || in.hurry, err
 }

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/weirlog/weir/config"
@@ -128,11 +129,21 @@ func (p *process) newInput(cfg *config.Config, in config.Input) (*input, error) 
 
 var formats = map[string]cri.Format{"auto": cri.Auto, "cri": cri.CRI, "docker": cri.Docker, "plain": cri.Plain}
 
+// openFiles returns how many files may be kept open: what is configured, but
+// leaves half of what the system allows this process to the rest of it.
+func openFiles(configured int) int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return configured
+	}
+	return int(min(uint64(configured), max(16, limit.Cur/2)))
+}
+
 // tailConfig is what all inputs that read files share.
 func (p *process) tailConfig(id config.ID, t *config.Tail, format string) tail.Config {
 	c := tail.Config{
 		ID: string(id), Format: formats[format], MaxLine: int(t.MaxLine),
-		PollInterval: time.Duration(t.PollInterval), MaxHandles: t.MaxOpen,
+		PollInterval: time.Duration(t.PollInterval), MaxHandles: openFiles(t.MaxOpen),
 		Hold: tail.Hold{MaxBytes: int64(t.Hold.MaxBytes), MaxAge: time.Duration(t.Hold.MaxAge), LinkDir: string(t.Hold.Dir)},
 		Book: &p.book, Logger: p.log.With("input", string(id)),
 	}
