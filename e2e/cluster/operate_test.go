@@ -57,7 +57,14 @@ func TestConfigMapChange(t *testing.T) {
 			return out
 		})
 	}
-	t.Cleanup(func() { deployAgent(t, "fd") })
+	t.Cleanup(func() {
+		// Ids are exact per index: lines that are sent again after a kill must
+		// not go to another one, so the index is back before stories go on.
+		deployAgent(t, "fd")
+		kubectl(t, "-n", "logging", "rollout", "restart", "ds/weir-agent")
+		kubectl(t, "-n", "logging", "rollout", "status", "ds/weir-agent", "--timeout=60s")
+		agentReady(t)
+	})
 	change(strings.Replace(text, "outputs:", "cluster: [no\noutputs:", 1))
 	wait("weir_config_reload_success 0")
 	change(strings.Replace(text, "${namespace}-", "${namespace}-reloaded-", 1))
