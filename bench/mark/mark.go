@@ -63,9 +63,12 @@ type Finder struct {
 	outer, inner []byte // unescaped text
 }
 
-// InLine finds the mark of a line as the container wrote it, or with something
-// before it. The line has no newline at its end.
+// InLine finds the mark of a line as the container wrote it, with something
+// before it, or in a JSON document. The line has no newline at its end.
 func (f *Finder) InLine(line []byte) (Mark, Verdict) {
+	if len(line) > 1 && line[0] == '{' && line[len(line)-1] == '}' {
+		return f.InDoc(line)
+	}
 	i := bytes.IndexByte(line, '~')
 	if i < 0 {
 		return Mark{}, None

@@ -28,14 +28,16 @@ func forms(t *testing.T, m Mark, payload string) map[string]struct {
 		doc  bool
 	}
 	return map[string]form{
-		"text":           {"2026 INFO " + marked, false},
-		"syslog header":  {"<14>Nov 22 10:00:00 host tag: " + marked, false},
-		"JSON line":      {obj, false},
-		"text in member": {`{"log":` + q("2026 INFO "+marked) + `,"b":"z"}`, true},
-		"merged":         {`{"k":{"pod":"x"},"a":"x","p":` + q(marked) + `,"b":"y"}`, true},
-		"JSON as text":   {`{"log":` + q(obj) + `,"b":"z"}`, true},
-		"logfmt":         {`level=info msg=` + q(marked) + ` ms=12`, false},
-		"logfmt in text": {`{"log":` + q(`level=info msg=`+q(marked)+` ms=12`) + `}`, true},
+		"text":                     {"2026 INFO " + marked, false},
+		"syslog header":            {"<14>Nov 22 10:00:00 host tag: " + marked, false},
+		"JSON line":                {obj, false},
+		"text in member":           {`{"log":` + q("2026 INFO "+marked) + `,"b":"z"}`, true},
+		"merged":                   {`{"k":{"pod":"x"},"a":"x","p":` + q(marked) + `,"b":"y"}`, true},
+		"JSON as text":             {`{"log":` + q(obj) + `,"b":"z"}`, true},
+		"document as line":         {`{"log":` + q("2026 INFO "+marked) + `,"b":"z"}`, false},
+		"JSON in document as line": {`{"log":` + q(obj) + `,"b":"z"}`, false},
+		"logfmt":                   {`level=info msg=` + q(marked) + ` ms=12`, false},
+		"logfmt in text":           {`{"log":` + q(`level=info msg=`+q(marked)+` ms=12`) + `}`, true},
 	}
 }
 

@@ -64,6 +64,7 @@ type answer struct {
 	errs                                   int
 	took, errors, status, index, id, whole bool
 	n                                      int
+	verdict                                int // where the value of errors stands
 }
 
 func newAnswer(dst []byte, filter string) *answer {
@@ -87,7 +88,17 @@ func newAnswer(dst []byte, filter string) *answer {
 			a.status, a.index, a.id, a.whole = true, true, true, true
 		}
 	}
-	a.dst = append(a.dst, `{"items":[`...)
+	// The order is the real one: there are clients that read only the beginning.
+	a.dst = append(a.dst, '{')
+	if a.errors {
+		a.dst = append(a.dst, `"errors":`...)
+		a.verdict = len(a.dst)
+		a.dst = append(a.dst, `false,`...)
+	}
+	if a.took {
+		a.dst = append(a.dst, `"took":1,`...)
+	}
+	a.dst = append(a.dst, `"items":[`...)
 	return a
 }
 
@@ -157,13 +168,8 @@ func value(action []byte, key string) []byte {
 }
 
 func (a *answer) end() []byte {
-	a.dst = append(a.dst, ']')
-	if a.errors {
-		a.dst = append(a.dst, `,"errors":`...)
-		a.dst = strconv.AppendBool(a.dst, a.errs > 0)
+	if a.errors && a.errs > 0 {
+		copy(a.dst[a.verdict:], "true ")
 	}
-	if a.took {
-		a.dst = append(a.dst, `,"took":1`...)
-	}
-	return append(a.dst, '}')
+	return append(a.dst, "]}"...)
 }

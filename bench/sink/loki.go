@@ -53,7 +53,7 @@ func (s *sink) loki(w *work, r *http.Request, body []byte) error {
 func (s *sink) lokiJSON(w *work, body []byte) error {
 	var req struct {
 		Streams []struct {
-			Values [][]json.RawMessage `json:"values"`
+			Values [][]any `json:"values"`
 		} `json:"streams"`
 	}
 	if err := json.Unmarshal(body, &req); err != nil {
@@ -63,7 +63,7 @@ func (s *sink) lokiJSON(w *work, body []byte) error {
 		for _, stream := range req.Streams {
 			for _, v := range stream.Values {
 				if len(v) > 1 {
-					m, verdict := w.find.InDoc(v[1]) // still quoted
+					m, verdict := w.inValue(v[1])
 					add(m, verdict, 0)
 				}
 			}

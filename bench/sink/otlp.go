@@ -127,7 +127,7 @@ func (s *sink) otlpJSON(w *work, body []byte) error {
 	var req struct {
 		ResourceLogs []struct {
 			ScopeLogs []struct {
-				LogRecords []json.RawMessage `json:"logRecords"`
+				LogRecords []any `json:"logRecords"`
 			} `json:"scopeLogs"`
 		} `json:"resourceLogs"`
 	}
@@ -138,11 +138,32 @@ func (s *sink) otlpJSON(w *work, body []byte) error {
 		for _, res := range req.ResourceLogs {
 			for _, scope := range res.ScopeLogs {
 				for _, rec := range scope.LogRecords {
-					m, v := w.find.InDoc(rec)
+					m, v := w.inValue(rec)
 					add(m, v, 0)
 				}
 			}
 		}
 	})
 	return nil
+}
+
+// inValue finds the mark in one of the strings of a decoded JSON value.
+func (w *work) inValue(v any) (mark.Mark, mark.Verdict) {
+	switch v := v.(type) {
+	case string:
+		return w.find.InLine([]byte(v))
+	case []any:
+		for _, e := range v {
+			if m, verdict := w.inValue(e); verdict != mark.None {
+				return m, verdict
+			}
+		}
+	case map[string]any:
+		for _, e := range v {
+			if m, verdict := w.inValue(e); verdict != mark.None {
+				return m, verdict
+			}
+		}
+	}
+	return mark.Mark{}, mark.None
 }

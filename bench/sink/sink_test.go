@@ -114,6 +114,15 @@ var protocols = map[string]struct {
 		}
 		return msg(1, entries)
 	}},
+	"loki JSON of documents": {"/loki/api/v1/push", "application/json", "", func(lines []string) []byte {
+		var values [][]string
+		for _, l := range lines {
+			d, _ := json.Marshal(map[string]string{"log": l, "stream": "stdout"})
+			values = append(values, []string{"1", string(d)})
+		}
+		b, _ := json.Marshal(map[string]any{"streams": []any{map[string]any{"values": values}}})
+		return b
+	}},
 	"loki JSON": {"/loki/api/v1/push", "application/json", "gzip", func(lines []string) []byte {
 		var values [][]string
 		for _, l := range lines {
@@ -277,6 +286,9 @@ func TestBulkAnswers(t *testing.T) {
 	ask := func(filter, b string) {
 		t.Helper()
 		code, answer := post(t, srv.URL+"/_bulk"+filter, "application/json", "", []byte(b))
+		if !strings.HasPrefix(answer, `{"errors":`) {
+			t.Errorf("the answer begins otherwise than Elasticsearch's: %.60s", answer)
+		}
 		a.Items = nil
 		if err := json.Unmarshal([]byte(answer), &a); err != nil || code != 200 {
 			t.Fatalf("%d %s: %v", code, answer, err)
