@@ -65,7 +65,7 @@ func run(o options) error {
 		return err
 	}
 	log.Stream(journal.Stream{Name: name, Pod: host})
-	w := &writer{name: name, log: log, rng: rand.New(rand.NewPCG(o.seed, 1))}
+	w := &writer{name: name, out: os.Stdout, err: os.Stderr, log: log, rng: rand.New(rand.NewPCG(o.seed, 1))}
 	if err := errors.Join(w.write(ctx, o), log.Close()); err != nil {
 		return err
 	}

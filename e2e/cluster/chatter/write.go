@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"time"
 
@@ -29,6 +29,8 @@ var words = []string{
 
 type writer struct {
 	name  string
+	out   io.Writer // stdout
+	err   io.Writer // stderr
 	log   *journal.Writer
 	rng   *rand.Rand
 	seq   uint64
@@ -60,9 +62,9 @@ func (w *writer) write(ctx context.Context, o options) error {
 		}
 		// A burst has one destination, so that the order of lines within a
 		// stream is the order of their numbers.
-		to := os.Stdout
+		to := w.out
 		if w.rng.IntN(10000) < partStderr {
-			to = os.Stderr
+			to = w.err
 		}
 		for len(w.buf) < burst && (o.lines == 0 || w.seq < o.lines) {
 			w.line()
