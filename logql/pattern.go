@@ -236,7 +236,10 @@ func required(re *syntax.Regexp) (text string, fold bool) {
 
 // containsFold reports whether the ASCII text low, in lower case, stands in s
 // in upper or lower case.
-func containsFold(s, low string) bool {
+func containsFold(s, low string) bool { return indexFold(s, low) >= 0 }
+
+// indexFold returns where low first stands in s, -1 if it does not.
+func indexFold(s, low string) int {
 	a := low[0]
 	b := a
 	if a >= 'a' && a <= 'z' {
@@ -247,10 +250,10 @@ func containsFold(s, low string) bool {
 	for {
 		i := min(nextA, nextB)
 		if len(s)-i < len(low) {
-			return false
+			return -1
 		}
 		if foldedEqual(s[i:i+len(low)], low) {
-			return true
+			return i
 		}
 		if nextA == i {
 			nextA = nextByte(s, i+1, a)
