@@ -74,7 +74,7 @@ func main() {
 	flag.StringVar(&o.json, "json", "", "file for the results")
 	flag.StringVar(&o.weir, "weir", "", "a binary of weir to measure; empty: built from this repository")
 	flag.StringVar(&o.env, "env", "", "environment for every participant, NAME=VALUE separated by commas")
-	flag.BoolVar(&o.verbose, "v", false, "print the participants' configurations")
+	flag.BoolVar(&o.verbose, "v", false, "print the participants' configurations, and records that are not what was written")
 	flag.BoolVar(&o.keep, "keep", false, "keep what was written")
 	flag.Usage = func() { fmt.Fprint(flag.CommandLine.Output(), usage); flag.PrintDefaults() }
 	flag.Parse()
@@ -99,17 +99,8 @@ func (o *options) run() (err error) {
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
 	say("building in %s", dir)
-	if err := build(dir); err != nil {
+	if err := build(dir, o.weir); err != nil {
 		return err
-	}
-	if o.weir != "" {
-		given, err := filepath.Abs(o.weir)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(os.Remove(filepath.Join(dir, weirName)), os.Symlink(given, filepath.Join(dir, weirName))); err != nil {
-			return err
-		}
 	}
 	if o.sinkCPU >= 0 {
 		if err := measure.Pin(o.sinkCPU); err != nil {
@@ -156,6 +147,11 @@ func (o *options) run() (err error) {
 				return fmt.Errorf("%s: %w", p, err)
 			}
 			rep.Results = append(rep.Results, res)
+			if b.verbose {
+				for _, strange := range res.Strange {
+					say("%s: %s", p, strange)
+				}
+			}
 			say("round %d: %-24s %8.0f records/CPU-s  %6.2f CPU-s  %4d MiB  lost %d doubled %d altered %d foreign %d %s", round+1, p,
 				res.PerCPU(), float64(res.CPU), res.Peak>>20, res.Lost, res.Doubled, res.Altered, res.Foreign, res.Error)
 			if ctx.Err() != nil {

@@ -17,11 +17,23 @@ import (
 )
 
 // build builds the programs of this repository that take part, as releases are
-// built: static and stripped. The working directory is bench/.
-func build(dir string) error {
-	for _, c := range []struct{ module, pkg, name string }{
-		{"..", "./cmd/weir", "weir"}, {".", "./floor", "floor"}, {".", "./sink", "sink"},
-	} {
+// built: static and stripped; weir only if no binary of it is given. The
+// working directory is bench/.
+func build(dir, weir string) error {
+	type program struct{ module, pkg, name string }
+	programs := []program{{".", "./floor", "floor"}, {".", "./sink", "sink"}}
+	if weir == "" {
+		programs = append(programs, program{"..", "./cmd/weir", weirName})
+	} else {
+		given, err := filepath.Abs(weir)
+		if err != nil {
+			return err
+		}
+		if err := os.Symlink(given, filepath.Join(dir, weirName)); err != nil {
+			return err
+		}
+	}
+	for _, c := range programs {
 		cmd := exec.Command("go", "build", "-C", c.module, "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, c.name), c.pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -39,6 +51,7 @@ type sinkStats struct {
 	Plain     uint64   `json:"plain"`
 	Refused   uint64   `json:"refused"`
 	Bad       []string `json:"bad"`
+	Strange   []string `json:"strange"`
 	LastMilli int64    `json:"last_ms"`
 }
 

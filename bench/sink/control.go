@@ -16,6 +16,7 @@ type Stats struct {
 	Plain     uint64   `json:"plain"`   // bytes of bodies after decompression
 	Refused   uint64   `json:"refused"` // requests answered with the status asked for
 	Bad       []string `json:"bad,omitempty"`
+	Strange   []string `json:"strange,omitempty"`
 	LastMilli int64    `json:"last_ms"` // since when nothing came
 }
 
@@ -31,6 +32,7 @@ func (s *sink) stats() Stats {
 	defer s.mu.Unlock()
 	st.Requests, st.Wire, st.Plain, st.Refused = s.requests, s.wire, s.plain, s.refused
 	st.Bad = append(st.Bad, s.bad...)
+	st.Strange = append(st.Strange, s.strange...)
 	st.LastMilli = time.Since(s.last).Milliseconds()
 	return st
 }

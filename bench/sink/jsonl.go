@@ -91,7 +91,7 @@ func (s *sink) serveLines(l net.Listener) {
 
 func (s *sink) readLines(c net.Conn) {
 	defer func() { _ = c.Close() }() // nothing was written
-	var find mark.Finder
+	find := mark.Finder{Strange: s.note}
 	buf := make([]byte, 0, 1<<20)
 	for {
 		if len(buf) == cap(buf) {

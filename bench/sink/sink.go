@@ -31,6 +31,7 @@ type sink struct {
 	refused  uint64
 	last     time.Time
 	bad      []string
+	strange  []string // the first records that are not whole
 	samples  []string
 }
 
@@ -44,7 +45,7 @@ func (s *sink) reset() {
 	s.acct.Reset()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests, s.wire, s.plain, s.refused, s.bad, s.samples, s.last = 0, 0, 0, 0, nil, nil, time.Now()
+	s.requests, s.wire, s.plain, s.refused, s.bad, s.strange, s.samples, s.last = 0, 0, 0, 0, nil, nil, nil, time.Now()
 }
 
 // work is what a request needs, kept for the next one.
@@ -60,7 +61,27 @@ func (s *sink) getWork() *work {
 	case w := <-s.works:
 		return w
 	default:
-		return &work{}
+		w := &work{}
+		w.find.Strange = s.note
+		return w
+	}
+}
+
+// note keeps the beginning and the end of the first records that are not what
+// was written. A part of a record without a mark is not strange: it may be in
+// another.
+func (s *sink) note(record []byte, v mark.Verdict) {
+	if v == mark.None && bytes.IndexByte(record, '~') < 0 && len(record) < 256 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.strange) < 5 {
+		kind := "altered"
+		if v == mark.None {
+			kind = "no mark"
+		}
+		s.strange = append(s.strange, fmt.Sprintf("%s, %d bytes: %.300q … %.100q", kind, len(record), record, record[max(0, len(record)-100):]))
 	}
 }
 
