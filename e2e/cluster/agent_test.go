@@ -100,27 +100,35 @@ func (l ledger) settled(lines uint64) (gaps uint64, ok bool) {
 	return l.Records - lines, l.Records >= lines && o.Read == l.Records && o.Delivered == l.Records && o.Waiting+o.Dropped+o.Dead == 0
 }
 
-// ledgerOf returns the row of a pod with a single container, from the ledger
-// that the agent's pod prints. ok is false when no agent answers.
-func ledgerOf(t *testing.T, pod string) (row ledger, ok bool) {
+// ledgers asks the agent's pod for its ledger. ok is false when no agent
+// answers.
+func ledgers(t *testing.T) (containers []ledger, total ledger, ok bool) {
 	t.Helper()
 	out, err := weir(t, "ledger", "-o", "json")
 	if err != nil {
-		return row, false
+		return nil, ledger{}, false
 	}
 	var report struct {
 		Live       bool
 		Containers []ledger
+		Total      ledger
 	}
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatalf("weir ledger: %v in %s", err, out)
 	}
-	for _, r := range report.Containers {
+	return report.Containers, report.Total, report.Live
+}
+
+// ledgerOf returns the row of a pod with a single container.
+func ledgerOf(t *testing.T, pod string) (row ledger, ok bool) {
+	t.Helper()
+	rows, _, ok := ledgers(t)
+	for _, r := range rows {
 		if r.Namespace == namespace && r.Pod == pod {
-			return r, report.Live
+			return r, ok
 		}
 	}
-	return row, report.Live
+	return row, ok
 }
 
 // agentProcesses returns the ids of the agents' processes on the node.

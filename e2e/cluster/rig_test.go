@@ -43,7 +43,10 @@ func TestMain(m *testing.M) {
 // prepare starts the backend and installs the agent as the documentation says.
 // It can be done again on a node that stories have run on.
 func prepare() error {
-	if err := errors.Join(os.RemoveAll(journals), os.MkdirAll(journals, 0o755)); err != nil {
+	if _, err := command(nil, "kubectl", "-n", "logging", "delete", "ds/weir-agent", "--ignore-not-found", "--cascade=foreground"); err != nil {
+		return err
+	}
+	if err := errors.Join(os.RemoveAll("/var/lib/weir"), os.RemoveAll(journals), os.MkdirAll(journals, 0o755)); err != nil {
 		return err
 	}
 	if err := stub.start(); err != nil {
