@@ -173,6 +173,9 @@ func speedTable(w io.Writer, all []*row) {
 				return ""
 			}
 			s := ratio(f, r, (*Result).PerCPU)
+			if s.med == 0 {
+				return ""
+			}
 			return fmt.Sprintf("%.1f × (%.1f–%.1f)", s.med, s.min, s.max)
 		}
 		fmt.Fprintf(w, "| %s %s | %s (%s–%s) | %s | %.0f | %s | %s | %s | %s | %.0f | %s |\n", r.peer, r.form,

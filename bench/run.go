@@ -19,27 +19,28 @@ import (
 
 // Result is one run of one participant.
 type Result struct {
-	Peer           string `json:"peer"`
-	Version        string `json:"version,omitempty"`
-	Form           string `json:"form"`
-	Round          int    `json:"round"`
-	Bytes          int64  `json:"log_bytes"`
-	CPU            Secs   `json:"cpu_s"`                     // from start to end, all processes
-	SteadyCPU      Secs   `json:"steady_cpu_s"`              // from 10 % of the records to 90 %
-	SteadyShare    Secs   `json:"steady_share"`              // that part of the records
-	Wall           Secs   `json:"wall_s"`                    // from start to the last record
-	FirstWall      Secs   `json:"first_wall_s"`              // from start to the first record
-	Peak           int64  `json:"peak_rss"`                  // bytes
-	Mean           int64  `json:"mean_rss"`                  // bytes, while records came
-	Wire           uint64 `json:"wire_bytes"`                // of request bodies
-	Plain          uint64 `json:"plain_bytes"`               // decompressed
-	Requests       uint64 `json:"requests"`                  //
-	Rate           Secs   `json:"written_mb_s,omitempty"`    // live: 10^6 bytes of log
-	LinesPerSecond Secs   `json:"written_lines_s,omitempty"` // live
-	KilledAt       Secs   `json:"killed_at,omitempty"`       // kill: share of the records that had come
-	Busy           Secs   `json:"busy,omitempty"`            // live: share of a processor while logs were written
-	Bad            string `json:"bad,omitempty"`             // the first request that must not be sent
-	Error          string `json:"error,omitempty"`
+	Peer           string   `json:"peer"`
+	Version        string   `json:"version,omitempty"`
+	Form           string   `json:"form"`
+	Round          int      `json:"round"`
+	Bytes          int64    `json:"log_bytes"`
+	CPU            Secs     `json:"cpu_s"`                     // from start to end, all processes
+	SteadyCPU      Secs     `json:"steady_cpu_s"`              // from 10 % of the records to 90 %
+	SteadyShare    Secs     `json:"steady_share"`              // that part of the records
+	Wall           Secs     `json:"wall_s"`                    // from start to the last record
+	FirstWall      Secs     `json:"first_wall_s"`              // from start to the first record
+	Peak           int64    `json:"peak_rss"`                  // bytes
+	Mean           int64    `json:"mean_rss"`                  // bytes, while records came
+	Wire           uint64   `json:"wire_bytes"`                // of request bodies
+	Plain          uint64   `json:"plain_bytes"`               // decompressed
+	Requests       uint64   `json:"requests"`                  //
+	Rate           Secs     `json:"written_mb_s,omitempty"`    // live: 10^6 bytes of log
+	LinesPerSecond Secs     `json:"written_lines_s,omitempty"` // live
+	KilledAt       Secs     `json:"killed_at,omitempty"`       // kill: share of the records that had come
+	Busy           Secs     `json:"busy,omitempty"`            // live: share of a processor while logs were written
+	Bad            string   `json:"bad,omitempty"`             // the first request that must not be sent
+	Error          string   `json:"error,omitempty"`
+	Strange        []string `json:"strange,omitempty"` // the first records that are not what was written
 	verify.Verdict
 }
 
@@ -278,6 +279,7 @@ func (r *run) finish(round int, bytes int64, lines []uint32, cause error) (Resul
 	if len(st.Bad) > 0 {
 		res.Bad = st.Bad[0]
 	}
+	res.Strange = st.Strange
 	if res.Verdict, err = r.b.sink.judge(lines); err != nil {
 		return res, err
 	}

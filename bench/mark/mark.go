@@ -60,14 +60,29 @@ func Append(dst []byte, m Mark, payload []byte) []byte {
 
 // A Finder finds marks. It is for one goroutine.
 type Finder struct {
+	// Strange, if not nil, is told of every record that is not Whole.
+	Strange func(record []byte, v Verdict)
+
 	outer, inner []byte // unescaped text
+}
+
+func (f *Finder) told(record []byte, m Mark, v Verdict) (Mark, Verdict) {
+	if v != Whole && f.Strange != nil {
+		f.Strange(record, v)
+	}
+	return m, v
 }
 
 // InLine finds the mark of a line as the container wrote it, with something
 // before it, or in a JSON document. The line has no newline at its end.
 func (f *Finder) InLine(line []byte) (Mark, Verdict) {
+	m, v := f.inLine(line)
+	return f.told(line, m, v)
+}
+
+func (f *Finder) inLine(line []byte) (Mark, Verdict) {
 	if len(line) > 1 && line[0] == '{' && line[len(line)-1] == '}' {
-		return f.InDoc(line)
+		return f.inDoc(line)
 	}
 	i := bytes.IndexByte(line, '~')
 	if i < 0 {
@@ -82,6 +97,11 @@ func (f *Finder) InLine(line []byte) (Mark, Verdict) {
 // InDoc finds the mark in a JSON document: in one of its strings, or in a JSON
 // object or logfmt line that one of its strings holds.
 func (f *Finder) InDoc(doc []byte) (Mark, Verdict) {
+	m, v := f.inDoc(doc)
+	return f.told(doc, m, v)
+}
+
+func (f *Finder) inDoc(doc []byte) (Mark, Verdict) {
 	i := bytes.IndexByte(doc, '~')
 	if i < 1 {
 		return Mark{}, None
