@@ -1,10 +1,5 @@
 package logql
 
-import (
-	"strconv"
-	"strings"
-)
-
 // op is an operator as it is written.
 type op string
 
@@ -22,34 +17,52 @@ const (
 	opContainsNot op = "!="
 	opMatches     op = "|~"
 	opMatchesNot  op = "!~"
+	opLike        op = "|>"
+	opLikeNot     op = "!>"
 )
 
-// logExpr is a log query: a selector and stages. It is what was written;
-// evaluation is compiled from it.
-type logExpr struct {
+// Expr is a query: a *LogExpr or a MetricExpr. It is what was written;
+// evaluation is compiled from it. It is immutable.
+type Expr interface {
+	// String returns the query in its usual form, on one line, which parses to
+	// an equal query.
+	String() string
+	appendTo(dst []byte) []byte
+}
+
+// LogExpr is a log query: a selector and stages.
+type LogExpr struct {
 	selector []*labelExpr
 	stages   []stageExpr
 }
 
-// stageExpr is a *lineExpr or a labelFilter.
+// stageExpr is one stage of a pipeline, as it is written.
 type stageExpr interface {
 	appendTo(dst []byte) []byte
 }
 
-// lineExpr is a line filter: op and one or more strings joined by or.
+// lineExpr is a line filter: op and one or more alternatives.
 type lineExpr struct {
-	op    op
-	texts []string
-	pos   []int
+	op   op
+	alts []lineAlt
 }
 
-// labelExpr compares the value of a name: with a string, or with a number.
+// lineAlt is one of the texts of a line filter joined by or.
+type lineAlt struct {
+	text string
+	ip   bool
+	pos  int
+}
+
+// labelExpr compares the value of a name: with a string, a number or an
+// address.
 type labelExpr struct {
 	name  string
 	op    op
 	text  string // the string, or the number as it was written
 	num   number
 	isNum bool
+	ip    bool
 	pos   int // of text
 	leaf  int // number of this comparison within the expression
 }
@@ -83,70 +96,167 @@ const (
 	size
 )
 
-// String returns the expression in its usual form, which parses to an equal
-// expression.
-func (e *logExpr) String() string {
-	dst := []byte{'{'}
-	for i, m := range e.selector {
-		if i > 0 {
-			dst = append(dst, ", "...)
-		}
-		dst = m.appendTo(dst)
-	}
-	dst = append(dst, '}')
-	for _, s := range e.stages {
-		dst = append(dst, ' ')
-		if _, ok := s.(labelFilter); ok {
-			dst = append(dst, "| "...)
-		}
-		dst = s.appendTo(dst)
-	}
-	return string(dst)
+// parserExpr is one of the stages json and logfmt, which extract all or the
+// named values, and unpack.
+type parserExpr struct {
+	kind      string // json, logfmt, unpack
+	strict    bool   // logfmt
+	keepEmpty bool   // logfmt
+	fields    []extraction
 }
 
-func (e *lineExpr) appendTo(dst []byte) []byte {
-	dst = append(append(dst, e.op...), ' ')
-	for i, t := range e.texts {
-		if i > 0 {
-			dst = append(dst, " or "...)
-		}
-		dst = appendQuoted(dst, t)
-	}
-	return dst
+// extraction is label="expression" of a parser.
+type extraction struct {
+	label, expr string
+	pos         int
 }
 
-func (e *labelExpr) appendTo(dst []byte) []byte {
-	dst = append(dst, e.name...)
-	if e.isNum {
-		dst = append(append(append(append(dst, ' '), e.op...), ' '), e.text...)
-		return dst
-	}
-	return appendQuoted(append(dst, e.op...), e.text)
+// captureExpr is one of the stages regexp and pattern.
+type captureExpr struct {
+	kind string
+	text string
+	pos  int
 }
 
-func (e *boolExpr) appendTo(dst []byte) []byte {
-	word := " and "
-	if e.or {
-		word = " or "
-	}
-	dst = e.appendSide(dst, e.l, false)
-	dst = append(dst, word...)
-	return e.appendSide(dst, e.r, true)
+// lineFormatExpr is the stage line_format.
+type lineFormatExpr struct {
+	text string
+	pos  int
 }
 
-// appendSide puts parentheses where the other reading would differ.
-func (e *boolExpr) appendSide(dst []byte, f labelFilter, right bool) []byte {
-	b, ok := f.(*boolExpr)
-	if !ok || !right && (b.or == e.or || e.or) || right && e.or && !b.or {
-		return f.appendTo(dst)
-	}
-	return append(f.appendTo(append(dst, '(')), ')')
+// labelFormatExpr is the stage label_format.
+type labelFormatExpr struct {
+	items []labelFormat
 }
 
-// appendQuoted prefers backticks where quotes would need escapes.
-func appendQuoted(dst []byte, s string) []byte {
-	if strings.ContainsAny(s, `\"`) && strconv.CanBackquote(s) {
-		return append(append(append(dst, '`'), s...), '`')
-	}
-	return strconv.AppendQuote(dst, s)
+// labelFormat sets a label from a template, or renames another one.
+type labelFormat struct {
+	name   string
+	rename bool
+	value  string // template or the other's name
+	pos    int
 }
+
+// pickExpr is one of the stages drop and keep.
+type pickExpr struct {
+	keep  bool
+	items []pick
+}
+
+// pick is a name, or a matcher of it.
+type pick struct {
+	name    string
+	matcher *labelExpr
+}
+
+// decolorizeExpr is the stage decolorize.
+type decolorizeExpr struct{}
+
+// unwrapExpr is the stage unwrap; it stands only below a range.
+type unwrapExpr struct {
+	name string
+	conv string // "", duration, duration_seconds, bytes
+	pos  int
+}
+
+// MetricExpr is a query whose answer is numbers.
+type MetricExpr interface {
+	Expr
+	isMetric()
+}
+
+// grouping is by (…) or without (…).
+type grouping struct {
+	without bool
+	names   []string
+}
+
+// rangeExpr is an aggregation over the entries of a log query within a time
+// range.
+type rangeExpr struct {
+	fn       string
+	param    float64 // quantile_over_time
+	log      *LogExpr
+	unwrap   *unwrapExpr
+	after    []labelFilter // stages behind unwrap
+	interval int64         // ns
+	offset   int64         // ns
+	group    *grouping
+	pos      int
+}
+
+// vectorExpr is an aggregation over series.
+type vectorExpr struct {
+	fn    string
+	k     int // topk, bottomk, approx_topk
+	group *grouping
+	inner MetricExpr
+	pos   int
+}
+
+// binaryExpr is an operator between two expressions.
+type binaryExpr struct {
+	op    string
+	l, r  MetricExpr
+	bool  bool
+	match *matching
+	pos   int
+}
+
+// matching is on (…) or ignoring (…) with group_left or group_right.
+type matching struct {
+	on      bool
+	names   []string
+	side    side
+	include []string
+}
+
+type side uint8
+
+const (
+	oneToOne side = iota
+	groupLeft
+	groupRight
+)
+
+// numberExpr is a literal number.
+type numberExpr struct{ value float64 }
+
+// vectorLitExpr is vector(number).
+type vectorLitExpr struct{ value float64 }
+
+// replaceExpr is label_replace.
+type replaceExpr struct {
+	inner                  MetricExpr
+	dst, repl, src, regexp string
+	pos                    int // of regexp
+}
+
+func (*rangeExpr) isMetric()     {}
+func (*vectorExpr) isMetric()    {}
+func (*binaryExpr) isMetric()    {}
+func (*numberExpr) isMetric()    {}
+func (*vectorLitExpr) isMetric() {}
+func (*replaceExpr) isMetric()   {}
+
+// binding tells how strongly an operator binds.
+func binding(op string) int {
+	switch op {
+	case "or":
+		return 1
+	case "and", "unless":
+		return 2
+	case "==", "!=", ">", ">=", "<", "<=":
+		return 3
+	case "+", "-":
+		return 4
+	case "*", "/", "%":
+		return 5
+	case "^":
+		return 6
+	}
+	return 0
+}
+
+func isComparison(op string) bool { return binding(op) == 3 }
+func isSet(op string) bool        { b := binding(op); return b == 1 || b == 2 }

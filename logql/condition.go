@@ -9,7 +9,7 @@ import (
 // some memory for looking into bodies, so it is for one goroutine; others use
 // a Clone.
 type Condition struct {
-	expr     *logExpr
+	expr     *LogExpr
 	selector []*test     // all must hold
 	stages   []predicate // in the order written
 	leaves   []*test     // every comparison, by number
@@ -40,11 +40,15 @@ func ParseCondition(s string) (*Condition, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.condition = true
 	e, err := p.logExpr()
 	if err != nil {
-		return nil, err
+		return nil, locate(err, s)
 	}
-	return compile(e, p.leaves)
+	if t := p.peek(); t.kind != tokEnd {
+		return nil, locate(expected("a line filter (|= != |~ !~ |> !>) or | and a label filter", t), s)
+	}
+	return compileCondition(e, p.leaves)
 }
 
 // ParseSelector parses a selector without filters, for rules about streams
@@ -54,17 +58,17 @@ func ParseSelector(s string) (*Condition, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &logExpr{}
+	e := &LogExpr{}
 	if e.selector, err = p.selector(); err != nil {
-		return nil, err
+		return nil, locate(err, s)
 	}
 	if t := p.peek(); t.kind != tokEnd {
-		return nil, expected("the end: only a selector can stand here, as it is decided before lines are read", t)
+		return nil, locate(expected("the end: only a selector can stand here, as it is decided before lines are read", t), s)
 	}
-	return compile(e, p.leaves)
+	return compileCondition(e, p.leaves)
 }
 
-func compile(e *logExpr, leaves int) (*Condition, error) {
+func compileCondition(e *LogExpr, leaves int) (*Condition, error) {
 	c := &Condition{expr: e, leaves: make([]*test, leaves)}
 	for _, m := range e.selector {
 		t, err := newTest(m)

@@ -1,7 +1,6 @@
 package logql
 
 import (
-	"bytes"
 	"strconv"
 	"unsafe"
 
@@ -23,6 +22,7 @@ type test struct {
 	op   op
 	text string
 	re   *pattern
+	ips  *ips
 	num  number
 	isNo bool // num is meant
 }
@@ -36,6 +36,12 @@ func newTest(e *labelExpr) (*test, error) {
 	for i := range len(e.name) {
 		if e.name[i] == '_' { // it may also stand for trace.id
 			t.isKnown = false
+		}
+	}
+	if e.ip {
+		var err error
+		if t.ips, err = parseIPs(e.text); err != nil {
+			return nil, errorAt(e.pos, "%v", err)
 		}
 	}
 	if e.op == opRe || e.op == opNre {
@@ -66,6 +72,9 @@ func (t *test) match(v string) bool {
 	if t.isNo {
 		x, ok := t.convert(v)
 		return ok && t.compare(x)
+	}
+	if t.ips != nil {
+		return t.ips.matchValue(v) == (t.op == opEq)
 	}
 	switch t.op {
 	case opEq:
@@ -126,42 +135,4 @@ func (t *test) convert(v string) (float64, bool) {
 		return 0, false
 	}
 	return n.value, n.unit == t.num.unit || t.num.unit == size && n.unit == plain
-}
-
-// lineFilter is a compiled line filter.
-type lineFilter struct {
-	not  bool
-	alts []lineTest
-}
-
-// lineTest is one of a line filter's texts.
-type lineTest struct {
-	text []byte
-	re   *pattern
-}
-
-func newLineFilter(e *lineExpr) (*lineFilter, error) {
-	f := &lineFilter{not: e.op == opContainsNot || e.op == opMatchesNot}
-	for i, s := range e.texts {
-		t := lineTest{text: []byte(s)}
-		if e.op == opMatches || e.op == opMatchesNot {
-			var err error
-			if t.re, err = newPattern(s, false, e.pos[i]); err != nil {
-				return nil, err
-			}
-		}
-		f.alts = append(f.alts, t)
-	}
-	return f, nil
-}
-
-func (f *lineFilter) eval(r *lookup) bool {
-	line := r.b.Body(r.i)
-	for i := range f.alts {
-		t := &f.alts[i]
-		if t.re != nil && t.re.match(view(line)) || t.re == nil && bytes.Contains(line, t.text) {
-			return !f.not
-		}
-	}
-	return f.not
 }

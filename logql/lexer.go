@@ -1,7 +1,6 @@
 package logql
 
 import (
-	"fmt"
 	"strconv"
 	"unicode/utf8"
 )
@@ -14,24 +13,8 @@ const (
 	// MaxPattern is the longest regular expression, in bytes.
 	MaxPattern = 4 << 10
 
-	maxDepth = 64 // of parentheses
+	maxDepth = 64 // of parentheses and operators
 )
-
-// SyntaxError says what is wrong with a query and where.
-type SyntaxError struct {
-	// Pos is the offset in bytes of the offending text.
-	Pos int
-	// Msg says what was expected and what was found.
-	Msg string
-}
-
-func (e *SyntaxError) Error() string {
-	return fmt.Sprintf("logql: at offset %d: %s", e.Pos, e.Msg)
-}
-
-func errorAt(pos int, format string, args ...any) *SyntaxError {
-	return &SyntaxError{pos, fmt.Sprintf(format, args...)}
-}
 
 // kind is the kind of a token. Punctuation is its own name.
 type kind string
@@ -94,7 +77,7 @@ func lex(s string) ([]token, error) {
 				i++
 			}
 			out = append(out, token{tokName, start, s[start:i]})
-		case isDigit(c), (c == '.' || c == '-' || c == '+') && i+1 < len(s) && (isDigit(s[i+1]) || s[i+1] == '.'):
+		case isDigit(c), c == '.' && i+1 < len(s) && isDigit(s[i+1]):
 			i = numberEnd(s, i)
 			out = append(out, token{tokNumber, start, s[start:i]})
 		case c == '"' || c == '`':
@@ -134,9 +117,10 @@ func punctuationAt(s string) kind {
 	return ""
 }
 
-// numberEnd returns the end of the number, duration or size at s[i:].
+// numberEnd returns the end of the number, duration or size, without a sign,
+// at s[i:].
 func numberEnd(s string, i int) int {
-	i++ // a sign, a point or a digit
+	i++ // a point or a digit
 	for i < len(s) {
 		c := s[i]
 		sign := (c == '+' || c == '-') && (s[i-1] == 'e' || s[i-1] == 'E') && isDigit(s[i-2])

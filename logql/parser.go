@@ -1,30 +1,86 @@
 package logql
 
 import (
-	"math"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 )
+
+// Parse parses a query. The answer is a *LogExpr or a MetricExpr; a non-nil
+// error is a *SyntaxError.
+func Parse(s string) (Expr, error) {
+	e, err := parseAll(s, (*parser).query)
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// ParseLog parses a query for lines. A non-nil error is a *SyntaxError.
+func ParseLog(s string) (*LogExpr, error) {
+	return parseAll(s, func(p *parser) (*LogExpr, error) {
+		t := p.peek()
+		e, err := p.query()
+		if err != nil {
+			return nil, err
+		}
+		log, ok := e.(*LogExpr)
+		if !ok {
+			return nil, expected(`a query for lines, such as {namespace="shop"} |= "text"`, t)
+		}
+		return log, nil
+	})
+}
+
+// ParseMatchers parses a selector alone, as in the match[] parameters of an
+// API. The braces may be empty. A non-nil error is a *SyntaxError.
+func ParseMatchers(s string) (*Selector, error) {
+	return parseAll(s, func(p *parser) (*Selector, error) {
+		ms, err := p.selector()
+		if err != nil {
+			return nil, err
+		}
+		return newSelector(ms)
+	})
+}
+
+// parseAll runs one rule over a whole text.
+func parseAll[T any](s string, rule func(*parser) (T, error)) (T, error) {
+	var none T
+	p, err := newParser(s)
+	if err != nil {
+		return none, err
+	}
+	e, err := rule(p)
+	if err != nil {
+		return none, locate(err, s)
+	}
+	if t := p.peek(); t.kind != tokEnd {
+		return none, locate(p.unexpectedEnd(t), s)
+	}
+	return e, nil
+}
 
 // parser is a recursive descent over the tokens of one query.
 type parser struct {
-	toks   []token
-	i      int
-	depth  int
-	leaves int
+	toks      []token
+	i         int
+	depth     int
+	leaves    int
+	condition bool // only what a condition can do
 }
 
 func newParser(s string) (*parser, error) {
 	toks, err := lex(s)
 	if err != nil {
-		return nil, err
+		return nil, locate(err, s)
 	}
 	return &parser{toks: toks}, nil
 }
 
 func (p *parser) peek() token { return p.toks[p.i] }
+
+// peekAt looks n tokens ahead.
+func (p *parser) peekAt(n int) token { return p.toks[min(p.i+n, len(p.toks)-1)] }
 
 func (p *parser) next() token {
 	t := p.toks[p.i]
@@ -42,6 +98,13 @@ func (p *parser) take(k kind) bool {
 	return false
 }
 
+func (p *parser) expect(k kind) error {
+	if !p.take(k) {
+		return expected(string(k), p.peek())
+	}
+	return nil
+}
+
 // takeWord takes a keyword.
 func (p *parser) takeWord(w string) bool {
 	if t := p.peek(); t.kind == tokName && t.text == w {
@@ -51,21 +114,155 @@ func (p *parser) takeWord(w string) bool {
 	return false
 }
 
+// enter counts a level of nesting; the caller leaves it again.
+func (p *parser) enter(t token) error {
+	if p.depth++; p.depth > maxDepth {
+		return errorAt(t.pos, "parentheses are nested deeper than %d", maxDepth)
+	}
+	return nil
+}
+
+func (p *parser) leave() { p.depth-- }
+
 func expected(what string, t token) *SyntaxError {
 	return errorAt(t.pos, "expected %s, found %s", what, t.found())
 }
 
+func (p *parser) unexpectedEnd(t token) *SyntaxError {
+	if t.kind == "[" {
+		return errorAt(t.pos, "a range stands inside a function such as count_over_time( … [5m])")
+	}
+	return expected("the end or an operator", t)
+}
+
+// names parses ( name, … ).
+func (p *parser) names() ([]string, error) {
+	if err := p.expect("("); err != nil {
+		return nil, err
+	}
+	out := []string{}
+	if p.take(")") {
+		return out, nil
+	}
+	for {
+		t := p.next()
+		if t.kind != tokName {
+			return nil, expected("the name of a label", t)
+		}
+		if !slices.Contains(out, t.text) {
+			out = append(out, t.text)
+		}
+		switch c := p.next(); c.kind {
+		case ",":
+		case ")":
+			return out, nil
+		default:
+			return nil, expected("a comma or )", c)
+		}
+	}
+}
+
+// signed parses a number with an optional sign and returns it with its source.
+func (p *parser) signed(what string) (number, string, error) {
+	first := p.peek()
+	sign := ""
+	if p.take("-") {
+		sign = "-"
+	} else {
+		p.take("+")
+	}
+	t := p.next()
+	if t.kind != tokNumber {
+		if sign == "" {
+			t = first
+		}
+		return number{}, "", expected(what, t)
+	}
+	n, ok := parseNumber(t.text)
+	if !ok {
+		return number{}, "", errorAt(t.pos, "%q is not a number, a duration (20ms) or a size (1KiB)", t.text)
+	}
+	if sign != "" {
+		n.value = -n.value
+	}
+	return n, sign + t.text, nil
+}
+
+// text parses a string.
+func (p *parser) text(what string) (token, error) {
+	t := p.next()
+	if t.kind != tokString {
+		return t, expected(what+" in double quotes or backticks", t)
+	}
+	return t, nil
+}
+
+// query parses a whole query.
+func (p *parser) query() (Expr, error) {
+	// Parentheses around a log query look like those of a metric query: what
+	// stands behind them decides.
+	n := 0
+	for p.peekAt(n).kind == "(" {
+		n++
+	}
+	switch t := p.peekAt(n); {
+	case t.kind == "{":
+		return p.wrappedLog()
+	case n == 0 && t.kind == tokEnd:
+		return nil, expected(`a selector such as {namespace="shop"}, or a function such as count_over_time`, t)
+	}
+	return p.metric(0)
+}
+
+func (p *parser) wrappedLog() (*LogExpr, error) {
+	t := p.peek()
+	if !p.take("(") {
+		e, err := p.logExpr()
+		if err != nil {
+			return nil, err
+		}
+		return e, p.notEmpty(t, e)
+	}
+	if err := p.enter(t); err != nil {
+		return nil, err
+	}
+	e, err := p.wrappedLog()
+	if err != nil {
+		return nil, err
+	}
+	p.leave()
+	return e, p.expect(")")
+}
+
+// notEmpty refuses a selector that excludes nothing: such a query is nearly
+// always a slip, and reads everything.
+func (p *parser) notEmpty(t token, e *LogExpr) error {
+	s, err := newSelector(e.selector)
+	if err != nil {
+		return err
+	}
+	for _, m := range s.matchers {
+		if !m.Match("") {
+			return nil
+		}
+	}
+	return errorAt(t.pos, `at least one matcher must not match the empty string, such as {namespace="shop"} or {namespace=~".+"}`)
+}
+
 // logExpr parses selector stage*.
-func (p *parser) logExpr() (*logExpr, error) {
-	e := &logExpr{}
+func (p *parser) logExpr() (*LogExpr, error) {
+	e := &LogExpr{}
 	var err error
 	if e.selector, err = p.selector(); err != nil {
 		return nil, err
 	}
-	for p.peek().kind != tokEnd {
+	for p.atStage() {
 		s, err := p.stage()
 		if err != nil {
 			return nil, err
+		}
+		if u, ok := s.(*unwrapExpr); ok {
+			return nil, errorAt(u.pos, "unwrap stands only inside a function over a range, such as sum_over_time( … | unwrap %s [5m])", u.name)
 		}
 		e.stages = append(e.stages, s)
 	}
@@ -104,20 +301,30 @@ func (p *parser) matcher() (*labelExpr, error) {
 	if name.kind != tokName {
 		return nil, expected("the name of a label", name)
 	}
+	return p.matcherOf(name)
+}
+
+// matcherOf parses what follows the name of a matcher.
+func (p *parser) matcherOf(name token) (*labelExpr, error) {
 	o := p.next()
 	if !slices.Contains(matchOps, o.kind) {
 		return nil, expected("one of = != =~ !~", o)
 	}
-	v := p.next()
-	if v.kind != tokString {
-		return nil, expected("a value in double quotes or backticks", v)
+	v, err := p.text("a value")
+	if err != nil {
+		return nil, err
 	}
 	return p.leaf(&labelExpr{name: name.text, op: op(o.kind), text: v.text, pos: v.pos})
 }
 
 // leaf numbers a comparison and checks its pattern.
 func (p *parser) leaf(e *labelExpr) (*labelExpr, error) {
-	if e.op == opRe || e.op == opNre {
+	switch {
+	case e.ip:
+		if _, err := parseIPs(e.text); err != nil {
+			return nil, errorAt(e.pos, "%v", err)
+		}
+	case e.op == opRe || e.op == opNre:
 		if err := checkPattern(e.text, e.pos); err != nil {
 			return nil, err
 		}
@@ -127,204 +334,5 @@ func (p *parser) leaf(e *labelExpr) (*labelExpr, error) {
 	return e, nil
 }
 
-// stage parses a line filter or | label filters.
-func (p *parser) stage() (stageExpr, error) {
-	t := p.next()
-	switch t.kind {
-	case "|=", "!=", "|~", "!~":
-		return p.lineFilter(op(t.kind))
-	case "|>", "!>":
-		return nil, errorAt(t.pos, "pattern filters (%s) are not supported; use |= or |~", t.text)
-	case "|":
-		return p.labelFilters()
-	}
-	return nil, expected("a line filter (|= != |~ !~) or | and a label filter", t)
-}
-
-func (p *parser) lineFilter(o op) (stageExpr, error) {
-	e := &lineExpr{op: o}
-	for {
-		t := p.next()
-		if t.kind != tokString {
-			return nil, expected("a text in double quotes or backticks", t)
-		}
-		if o == opMatches || o == opMatchesNot {
-			if err := checkPattern(t.text, t.pos); err != nil {
-				return nil, err
-			}
-		}
-		e.texts, e.pos = append(e.texts, t.text), append(e.pos, t.pos)
-		if !p.takeWord("or") {
-			return e, nil
-		}
-	}
-}
-
-// labelFilters parses and-terms joined by or.
-func (p *parser) labelFilters() (labelFilter, error) {
-	l, err := p.andFilters()
-	for err == nil && p.takeWord("or") {
-		var r labelFilter
-		if r, err = p.andFilters(); err == nil {
-			l = &boolExpr{or: true, l: l, r: r}
-		}
-	}
-	return l, err
-}
-
-// andFilters parses label filters joined by and, a comma or nothing.
-func (p *parser) andFilters() (labelFilter, error) {
-	l, err := p.labelFilter()
-	for err == nil {
-		t := p.peek()
-		follows := t.kind == tokName && t.text != "or" || t.kind == "("
-		if !p.takeWord("and") && !p.take(",") && !follows {
-			break
-		}
-		var r labelFilter
-		if r, err = p.labelFilter(); err == nil {
-			l = &boolExpr{l: l, r: r}
-		}
-	}
-	return l, err
-}
-
-// Stages that a query may have and a condition not.
-var otherStages = []string{"json", "logfmt", "regexp", "pattern", "unpack", "line_format", "label_format", "decolorize", "drop", "keep", "unwrap"}
-
-func (p *parser) labelFilter() (labelFilter, error) {
-	t := p.next()
-	if t.kind == "(" {
-		if p.depth++; p.depth > maxDepth {
-			return nil, errorAt(t.pos, "parentheses are nested deeper than %d", maxDepth)
-		}
-		f, err := p.labelFilters()
-		if err != nil {
-			return nil, err
-		}
-		p.depth--
-		if c := p.next(); c.kind != ")" {
-			return nil, expected("and, or, or )", c)
-		}
-		return f, nil
-	}
-	if t.kind != tokName {
-		return nil, expected("the name of a label", t)
-	}
-	o := p.next()
-	switch o.kind {
-	case "=", "==", "!=", "=~", "!~", ">", ">=", "<", "<=":
-	default:
-		if slices.Contains(otherStages, t.text) {
-			return nil, errorAt(t.pos, "%s cannot stand in a condition; fields and the keys of a JSON line can be compared without it", t.text)
-		}
-		return nil, expected("one of = != =~ !~ > >= < <= after "+t.text, o)
-	}
-	e := &labelExpr{name: t.text, op: op(o.kind)}
-	v := p.next()
-	e.text, e.pos = v.text, v.pos
-	switch {
-	case v.kind == tokString && (o.kind == "=" || o.kind == "!=" || o.kind == "=~" || o.kind == "!~"):
-	case v.kind == tokString:
-		return nil, expected("a number, a duration (20ms) or a size (1KiB) after "+string(o.kind), v)
-	case v.kind == tokNumber && o.kind != "=~" && o.kind != "!~":
-		n, ok := parseNumber(v.text)
-		if !ok {
-			return nil, errorAt(v.pos, "%q is not a number, a duration (20ms) or a size (1KiB)", v.text)
-		}
-		e.num, e.isNum = n, true
-		if o.kind == "==" {
-			e.op = opEq
-		}
-	case v.kind == tokName && v.text == "ip" && p.peek().kind == "(":
-		return nil, errorAt(v.pos, "ip() is not supported in a condition")
-	case o.kind == "=~" || o.kind == "!~":
-		return nil, expected("a regular expression in double quotes or backticks", v)
-	default:
-		return nil, expected("a value in double quotes, or a number", v)
-	}
-	return p.leaf(e)
-}
-
-// parseNumber reads a number, a duration (Go's syntax, also with d, w, y) or a
-// size (units of 1000 kB … and of 1024 KiB …).
-func parseNumber(s string) (number, bool) {
-	// Refuse what ParseFloat takes beyond the usual: hexadecimal, underscores,
-	// infinities and NaN.
-	i := 0
-	for i < len(s) && (isDigit(s[i]) || s[i] == '.' || i == 0 && (s[0] == '-' || s[0] == '+')) {
-		i++
-	}
-	if i == 0 || !isDigit(s[i-1]) && s[i-1] != '.' {
-		return number{}, false
-	}
-	rest := s[i:]
-	if rest == "" || rest[0] == 'e' || rest[0] == 'E' {
-		if v, err := strconv.ParseFloat(s, 64); err == nil && !strings.ContainsAny(rest, "xX_pPnNiI") {
-			return number{plain, v}, true
-		}
-	}
-	if v, ok := parseDuration(s); ok {
-		return number{duration, v}, true
-	}
-	v, err := strconv.ParseFloat(s[:i], 64)
-	if err != nil {
-		return number{}, false
-	}
-	if f, ok := sizeUnit(rest); ok {
-		return number{size, v * f}, true
-	}
-	return number{}, false
-}
-
-// parseDuration returns a duration in seconds.
-func parseDuration(s string) (float64, bool) {
-	if n := len(s); n > 1 {
-		unit := 0.0
-		switch s[n-1] {
-		case 'd':
-			unit = 24 * 3600
-		case 'w':
-			unit = 7 * 24 * 3600
-		case 'y':
-			unit = 365 * 24 * 3600
-		}
-		if unit > 0 {
-			for i, c := range []byte(s[:n-1]) {
-				if !isDigit(c) && c != '.' && !(i == 0 && (c == '-' || c == '+')) {
-					return 0, false
-				}
-			}
-			v, err := strconv.ParseFloat(s[:n-1], 64)
-			return v * unit, err == nil
-		}
-	}
-	d, err := time.ParseDuration(s)
-	return d.Seconds(), err == nil
-}
-
-// sizeUnit returns the factor of a unit of sizes, upper or lower case.
-func sizeUnit(s string) (float64, bool) {
-	if len(s) == 0 || len(s) > 3 {
-		return 0, false
-	}
-	var low [3]byte
-	for i := range len(s) {
-		low[i] = s[i] | 0x20
-	}
-	u := string(low[:len(s)])
-	if u == "b" {
-		return 1, true
-	}
-	e := strings.IndexByte("kmgtpe", u[0]) + 1
-	if e == 0 {
-		return 0, false
-	}
-	switch u[1:] {
-	case "", "b":
-		return math.Pow(1000, float64(e)), true
-	case "i", "ib":
-		return math.Pow(1024, float64(e)), true
-	}
-	return 0, false
-}
+// quoteAll lists names for a message.
+func quoteAll(names []string) string { return strings.Join(names, " ") }

@@ -11,10 +11,11 @@ import (
 // pattern is a regular expression with the shortcuts that most of them allow.
 // It may be used concurrently.
 type pattern struct {
-	how  how
-	text string              // of is, contains, prefix
-	set  map[string]struct{} // of oneOf
-	re   *regexp.Regexp
+	how   how
+	text  string              // of is, contains, prefix
+	set   map[string]struct{} // of oneOf
+	texts []string            // of containsAny
+	re    *regexp.Regexp
 
 	// need is a text that stands in everything that matches; fold says that it
 	// does so in upper or lower case (need is lower case, ASCII).
@@ -30,9 +31,13 @@ const (
 	nonEmpty
 	is
 	contains
+	containsAny
 	prefix
 	oneOf
 )
+
+// maxAny is the largest number of texts that are searched one after another.
+const maxAny = 8
 
 // maxSet is the largest number of texts that an alternation is expanded to.
 const maxSet = 256
@@ -72,9 +77,15 @@ func newPattern(s string, anchored bool, pos int) (*pattern, error) {
 		p.anchoredShortcuts(tree)
 		return p, nil
 	}
-	if all, ok := expand(tree); ok && len(all) == 1 {
-		p.how, p.text = contains, all[0]
-		return p, nil
+	if all, ok := expand(tree); ok {
+		switch {
+		case len(all) == 1:
+			p.how, p.text = contains, all[0]
+			return p, nil
+		case len(all) <= maxAny && !slices.Contains(all, ""):
+			p.how, p.texts = containsAny, all
+			return p, nil
+		}
 	}
 	p.need, p.fold = required(tree)
 	return p, nil
@@ -118,22 +129,49 @@ func (p *pattern) match(v string) bool {
 		return v == p.text
 	case contains:
 		return strings.Contains(v, p.text)
+	case containsAny:
+		for _, t := range p.texts {
+			if strings.Contains(v, t) {
+				return true
+			}
+		}
+		return false
 	case prefix:
 		return strings.HasPrefix(v, p.text)
 	case oneOf:
 		_, ok := p.set[v]
 		return ok
 	}
-	if p.need != "" {
-		if p.fold {
-			if !containsFold(v, p.need) {
-				return false
-			}
-		} else if !strings.Contains(v, p.need) {
-			return false
-		}
+	if p.need != "" && !p.needIn(v) {
+		return false
 	}
 	return p.re.MatchString(v)
+}
+
+// needIn reports whether the text that must be there is.
+func (p *pattern) needIn(v string) bool {
+	if p.fold {
+		return containsFold(v, p.need)
+	}
+	return strings.Contains(v, p.need)
+}
+
+// needles returns texts one of which stands in everything that matches, nil if
+// there are no such texts. It is about patterns that are not anchored.
+func (p *pattern) needles() []Needle {
+	switch {
+	case p.how == contains && p.text != "":
+		return []Needle{{Text: []byte(p.text)}}
+	case p.how == containsAny:
+		out := make([]Needle, 0, len(p.texts))
+		for _, t := range p.texts {
+			out = append(out, Needle{Text: []byte(t)})
+		}
+		return out
+	case p.how == byRegexp && p.need != "":
+		return []Needle{{Text: []byte(p.need), Fold: p.fold}}
+	}
+	return nil
 }
 
 // expand returns all texts that re matches, if they are few.
