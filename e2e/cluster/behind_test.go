@@ -25,12 +25,12 @@ func deletePod(t *testing.T, pod string) {
 		func() string { return logFolder(t, pod) })
 }
 
-// A pod is deleted, with its logs, while the backend is down and most is
-// unread: the agent holds the files open and reads them when it can.
+// A pod is deleted, with its logs, while the backend does not answer and most
+// is unread: the agent holds the files open and reads them when it can.
 func TestPodDeletedWhileBehind(t *testing.T) {
 	agentReady(t)
 	defer stub.faults(t, noFaults)
-	stub.faults(t, `{"down":true}`)
+	stub.faults(t, `{"freeze":true}`)
 	chatter(t, "deleted", nil, "-rate", "10", "-for", "4s")
 	ended(t, "deleted", time.Minute)
 	behind(t, "deleted")
@@ -39,8 +39,9 @@ func TestPodDeletedWhileBehind(t *testing.T) {
 	accounted(t, "deleted")
 }
 
-// The same with kill -9 of the agent before and after the deletion; the files
-// survive as hard links.
+// The same with a backend that is down, kill -9 of the agent before the
+// deletion, and deletion of the agent's pod after it; the files survive as
+// hard links.
 func TestPodDeletedWhileBehindAndKilled(t *testing.T) {
 	deployAgent(t, "link")
 	t.Cleanup(func() { deployAgent(t, "fd") })
