@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-//go:embed otelcol/*.yaml fluentbit/*.conf rsyslog/*.conf rsyslog/*.rulebase syslogng/*.conf
+//go:embed otelcol/*.yaml promtail/*.yaml fluentbit/*.conf rsyslog/*.conf rsyslog/*.rulebase syslogng/*.conf
 var templates embed.FS
 
 // render writes templates/<name> into the job's directory under its own name
