@@ -18,8 +18,8 @@ const module = "github.com/weirlog/weir"
 // levels of the project's own packages. wire stands for every wire/<proto>.
 var levels = map[string]int{
 	"record": 0, "ack": 0,
-	"cri": 1, "stage": 1, "logql": 1, "wire": 1,
-	"tail": 2, "kube": 2, "checkpoint": 2, "buffer": 2, "output": 2,
+	"cri": 1, "stage": 1, "logql": 1, "columns": 1, "wire": 1,
+	"tail": 2, "kube": 2, "checkpoint": 2, "buffer": 2, "output": 2, "store": 2,
 	"deliver": 3, "pipeline": 3,
 	"config": 4, "cmd": 4, "e2e": 4, "bench": 4, "deploy": 4,
 }
@@ -46,7 +46,7 @@ var only = []struct {
 var impure = []string{"net", "net/http", "os", "os/exec", "os/signal", "syscall", "io/fs", "golang.org/x/sys/unix"}
 
 // pureLibraries are what level 1 may import beside the standard library and us.
-var pureLibraries = []string{"github.com/klauspost/compress", "github.com/zeebo/xxh3", "github.com/cespare/xxhash", "google.golang.org/protobuf/encoding/protowire"}
+var pureLibraries = []string{"github.com/klauspost/compress", "github.com/zeebo/xxh3", "github.com/cespare/xxhash", "google.golang.org/protobuf/encoding/protowire", "github.com/parquet-go/parquet-go"}
 
 type pkg struct {
 	ImportPath string
