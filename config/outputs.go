@@ -35,7 +35,7 @@ func (d *Delivery) Endpoints() *Remote { return nil }
 
 // Batch bounds a request.
 type Batch struct {
-	Bytes Size     `yaml:"bytes" default:"8MiB" min:"1KiB" max:"256MiB" doc:"Bytes of records in one request at most; a single record may exceed them. At most buffer.memory, and lowered to it if not given."`
+	Bytes Size     `yaml:"bytes" default:"2MiB" min:"1KiB" max:"256MiB" doc:"Bytes of records in one request at most; a single record may exceed them. At most buffer.memory, and lowered to it if not given."`
 	Wait  Duration `yaml:"wait" default:"1s" min:"1ms" max:"1h" doc:"How long the first record waits for more."`
 }
 
@@ -201,7 +201,7 @@ var outputTypes = []componentType{
 	{name: "loki", doc: "Loki's push API (protobuf).", new: func() any { return new(LokiOutput) },
 		defaults: map[string]string{"batch.bytes": "1MiB"}},
 	{name: "otlp", doc: "An OTLP endpoint: http(s)://host:4318 or grpc(s)://host:4317.", new: func() any { return new(OTLPOutput) },
-		defaults: map[string]string{"batch.bytes": "2MiB"}, schemes: []string{"http", "https", "grpc", "grpcs"}},
+		schemes: []string{"http", "https", "grpc", "grpcs"}},
 	{name: "jsonl", doc: "POST of one JSON object per line, as VictoriaLogs and Vector take it.", new: func() any { return new(JSONLOutput) }},
 	{name: "file", doc: "A file that weir rotates itself.", new: func() any { return new(FileOutput) },
 		defaults: map[string]string{"batch.bytes": "1MiB", "batch.wait": "200ms"}},

@@ -104,7 +104,7 @@ func ParseBalance(s string) (Balance, error) {
 // Batch says when what was collected becomes a request.
 type Batch struct {
 	// Bytes is the most a request holds, as of Part.Size, unless a single
-	// record is larger. Default 8 MiB. While the destination answers that
+	// record is larger. Default 2 MiB. While the destination answers that
 	// requests are too large, less is collected.
 	Bytes int
 	// Records is the most records a request holds; 0 means no limit.
@@ -216,7 +216,7 @@ func (c *Config) validate() error {
 			return bad("%s is negative", v.name)
 		}
 	}
-	def(&c.Batch.Bytes, 8<<20)
+	def(&c.Batch.Bytes, 2<<20)
 	def(&c.Batch.Wait, time.Second)
 	def(&c.Retry.MaxDelay, 30*time.Second)
 	def(&c.Retry.MinDelay, min(500*time.Millisecond, c.Retry.MaxDelay))

@@ -331,6 +331,15 @@ func TestSizer(t *testing.T) {
 			t.Errorf("%d, want %d", got, want)
 		}
 	}
+	// As long as nothing was too large it doubles with each success, up to the
+	// configured size.
+	s = newSizer(8 << 20)
+	for _, want := range []int{firstBatch, 1 << 20, 2 << 20, 4 << 20, 8 << 20, 8 << 20} {
+		if got := s.bytes(now); got != want {
+			t.Errorf("%d, want %d", got, want)
+		}
+		s.success()
+	}
 	s = sizer{max: 1000, cur: 1000} // smaller than the least from the beginning
 	s.tooLarge(1000, now)
 	if got := s.bytes(now); got != 1000 {

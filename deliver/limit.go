@@ -62,7 +62,7 @@ func (s *sizer) tooLarge(bytes int, now time.Time) {
 }
 
 func (s *sizer) bytes(now time.Time) int {
-	if s.cur < s.max && now.Sub(s.learned) >= relearnTime {
+	if s.cur < s.max && !s.learned.IsZero() && now.Sub(s.learned) >= relearnTime {
 		s.cur = min(2*s.cur, s.max)
 		s.learned = now
 	}
