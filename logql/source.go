@@ -95,7 +95,8 @@ type Columns struct {
 	// Fields asks, instead of Body, for what the stage json extracts under these
 	// names: for each block a source delivers either Block.Fields (all of them,
 	// for every row) or Block.Body. Never set together with Body or with
-	// needles.
+	// needles. A name that the row's stream has as a label need not be looked for
+	// (the stage would give it another name): NoField does.
 	Fields []string
 }
 

@@ -210,7 +210,11 @@ func (t *template) run(e *entry) ([]byte, error) {
 		if errors.Is(err, errTooLong) {
 			return nil, errTooLong
 		}
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "template: "))
+		msg := err.Error()
+		if _, rest, ok := strings.Cut(msg, ` executing "" at `); ok {
+			msg = rest
+		}
+		return nil, errors.New(msg)
 	}
 	e.room(len(t.out.p))
 	from := len(e.arena)

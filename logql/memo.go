@@ -1,0 +1,138 @@
+package logql
+
+import "github.com/weirlog/weir/record"
+
+// memo remembers the outcome of rows that a block tells apart only by stream,
+// severity and the values of a few columns: then the stages run once per
+// combination, not once per row.
+type memo struct {
+	slots []memoSlot
+	used  []uint32
+}
+
+type memoSlot struct {
+	state uint8 // 0 not yet, 1 dropped, 2 kept
+	acc   *accumulator
+	value float64
+}
+
+// maxMemo bounds the number of combinations.
+const maxMemo = 1 << 16
+
+// fits reports whether the rows of a block can be remembered.
+func (m *memo) fits(b *Block) bool {
+	if b.Body != nil || b.Meta != nil {
+		return false
+	}
+	return combinations(b) <= maxMemo
+}
+
+func combinations(b *Block) int {
+	n := max(1, len(b.Streams))
+	if b.Severity != nil {
+		n *= severities
+	}
+	for k := range b.Fields {
+		if n *= len(b.Fields[k].Values) + 2; n > maxMemo {
+			break
+		}
+	}
+	return n
+}
+
+const severities = 32 // at least as many as there are
+
+// slot returns the number of a row's combination.
+func slot(b *Block, i int) int {
+	n := 0
+	if b.Stream != nil {
+		n = int(b.Stream[i])
+	}
+	if b.Severity != nil {
+		n = n*severities + int(b.Severity[i]&(severities-1))
+	}
+	for k := range b.Fields {
+		f := &b.Fields[k]
+		n = n*(len(f.Values)+2) + int(f.Index[i]) + 2
+	}
+	return n
+}
+
+// memoized adds the rows of a block that fits.
+func (x *ranger) memoized(b *Block, after []stage) error {
+	m := &x.memo
+	n := combinations(b)
+	if n > len(m.slots) {
+		m.slots = make([]memoSlot, n)
+		m.used = m.used[:0]
+	}
+	for _, s := range m.used {
+		m.slots[s] = memoSlot{}
+	}
+	m.used = m.used[:0]
+	plain := b.Severity == nil && len(b.Fields) == 0
+	for i := 0; i < b.Len(); {
+		at := slot(b, i)
+		s := &m.slots[at]
+		if s.state == 0 {
+			acc, v, err := x.outcome(b, i, after)
+			if err != nil {
+				return err
+			}
+			m.used = append(m.used, uint32(at))
+			s.state, s.acc, s.value = 1, acc, v
+			if acc != nil {
+				s.state = 2
+				x.stats.Kept--
+			}
+		}
+		j := i + 1
+		if plain { // rows of one stream are adjacent
+			j = x.run1(b, i)
+		}
+		if s.state == 2 {
+			x.stats.Kept += int64(j - i)
+			if err := x.addRun(s, b, i, j); err != nil {
+				return err
+			}
+		}
+		i = j
+	}
+	return nil
+}
+
+// run1 returns the end of the rows from i on that have the same stream.
+func (x *ranger) run1(b *Block, i int) int {
+	if b.Stream == nil {
+		return b.Len()
+	}
+	st := b.Stream[i]
+	for i++; i < b.Len() && b.Stream[i] == st; i++ {
+	}
+	return i
+}
+
+// addRun adds the rows [i, j), which have the same outcome.
+func (x *ranger) addRun(s *memoSlot, b *Block, i, j int) error {
+	w := &x.w
+	for i < j {
+		k0, k1 := w.steps(b.Times[i])
+		end := i + 1
+		if x.kind == kindCount {
+			for end < j && b.Times[end] > w.lo && b.Times[end] <= w.hi {
+				end++
+			}
+			if k0 < k1 {
+				s.acc.addCount(k0, k1, int64(end-i), 0)
+			}
+		} else if k0 < k1 {
+			if err := x.add(s.acc, k0, k1, b, i, s.value); err != nil {
+				return err
+			}
+		}
+		i = end
+	}
+	return nil
+}
+
+var _ [severities - 25]record.Severity // there are 25 of them
