@@ -40,9 +40,6 @@ type entry struct {
 	parsed []Label // by stages, in order of appearance
 	gone   []string
 
-	severity    record.Severity
-	hasSeverity bool
-
 	err, details string
 
 	fields []fieldValue // what json would extract, if the source said
@@ -60,7 +57,7 @@ func (e *entry) reset(base []Label, line []byte, time int64) {
 	e.line, e.time, e.base = line, time, base
 	e.meta, e.parsed, e.gone = e.meta[:0], e.parsed[:0], e.gone[:0]
 	e.err, e.details = "", ""
-	e.hasSeverity, e.mark = false, 0
+	e.mark = 0
 	e.arena = e.arena[:0]
 }
 
@@ -73,9 +70,9 @@ func (e *entry) addMeta(name, value string) {
 	e.meta = append(e.meta, Label{Name: name, Value: value})
 }
 
-// setSeverity sets what level and detected_level say, unless labels say it.
+// setSeverity sets what detected_level says, unless labels say it. level says
+// the same unless there is such a label.
 func (e *entry) setSeverity(s record.Severity) {
-	e.severity, e.hasSeverity = s, true
 	if !has(e.base, detectedLevelName) && !has(e.meta, detectedLevelName) {
 		e.meta = append(e.meta, Label{Name: detectedLevelName, Value: s.Level()})
 	}
@@ -114,8 +111,8 @@ func (e *entry) get(name string) (string, bool) {
 	if i := index(e.base, name); i >= 0 {
 		return e.base[i].Value, true
 	}
-	if e.hasSeverity && name == levelName {
-		return e.severity.Level(), true
+	if name == levelName {
+		return e.get(detectedLevelName)
 	}
 	return "", false
 }

@@ -253,12 +253,15 @@ func (p *pipeline) columns(size bool) Columns {
 			if !strings.HasPrefix(n, "__error") {
 				c.Meta = append(c.Meta, strings.TrimSuffix(n, duplicateSuffix))
 			}
+			if n == levelName {
+				c.Meta = append(c.Meta, detectedLevelName)
+			}
 		}
 	}
 	switch {
 	case p.onlyJSON && !p.refs.all && !size && p.asFields():
-		c.Fields = slices.Clone(c.Meta)
-		if c.Fields == nil { // only whether it is an object matters
+		c.Fields = slices.DeleteFunc(slices.Clone(p.refs.names), func(n string) bool { return strings.HasPrefix(n, "__error") })
+		if len(c.Fields) == 0 { // only whether it is an object matters
 			c.Body = true
 		}
 	case p.parses || len(p.lines) > 0:

@@ -109,13 +109,14 @@ func (r *Request) ColumnsFor(v Verdict) Columns {
 		return c
 	}
 	names := r.Selector.Names()
+	if !c.AllMeta {
+		c.Meta = append(append([]string(nil), c.Meta...), names...)
+	}
 	for _, n := range names {
 		if n == levelName || n == detectedLevelName {
 			c.Severity = true
+			c.Meta = append(c.Meta, detectedLevelName)
 		}
-	}
-	if !c.AllMeta {
-		c.Meta = append(append([]string(nil), c.Meta...), names...)
 	}
 	return c
 }

@@ -17,6 +17,13 @@ func (g *grouping) groupLabels(ls []Label) []Label {
 			out = append(out, l)
 		}
 	}
+	if !g.without && slices.Contains(g.names, levelName) && !has(out, levelName) {
+		// level means detected_level, if nothing else is called so.
+		if v, ok := find(ls, detectedLevelName); ok {
+			out = append(out, Label{Name: levelName, Value: v})
+			sortLabels(out)
+		}
+	}
 	return out
 }
 
@@ -104,6 +111,9 @@ func reduce(fn string, in []*series, k int) float64 {
 // top returns of one group's series, step by step, the k largest or smallest
 // values.
 func (r *metricRun) top(q *vectorExpr, in []*series) []*series {
+	// Of equal values the first by labels, so that the answer is the same
+	// however the rows came.
+	slices.SortFunc(in, func(a, b *series) int { return compareLabels(a.labels, b.labels) })
 	out := make([]*series, len(in))
 	idx := make([]int, 0, len(in))
 	for k := range r.g.n {
