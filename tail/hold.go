@@ -36,19 +36,23 @@ type holder struct {
 	dir    string
 	root   *os.Root
 	found  map[string][]held // by directory and restart, from before the start
+	old    bool              // links are not made any more, but those of before are used up
 	unlink []string          // when the checkpoint that no longer needs them is durable
 }
 
-// openHolder prepares LinkDir and lists what is in it.
-func openHolder(dir string) (*holder, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("create hold directory: %w", err)
+// openHolder opens LinkDir, which it makes if links are to be made, and lists
+// what is in it.
+func openHolder(dir string, by HoldBy) (*holder, error) {
+	if by == HoldLink {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("create hold directory: %w", err)
+		}
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open hold directory: %w", err)
 	}
-	h := &holder{dir: dir, root: root, found: map[string][]held{}}
+	h := &holder{dir: dir, root: root, found: map[string][]held{}, old: by != HoldLink}
 	err = fs.WalkDir(root.FS(), ".", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
 			return err
@@ -93,15 +97,27 @@ func (c *chain) linkOf(g *generation) string {
 	return rel
 }
 
-// startHold opens the hold directory and makes chains of what it holds.
+// startHold opens the hold directory and makes chains of what it holds, also
+// where files are held by handles only: the setting may have been another
+// before, and unread files are read in any case.
 func (in *Input) startHold() {
-	if in.cfg.Hold.By != HoldLink {
+	by := in.cfg.Hold.By
+	if by != HoldLink && in.cfg.Hold.LinkDir == "" {
 		return
 	}
-	h, err := openHolder(in.cfg.Hold.LinkDir)
+	h, err := openHolder(in.cfg.Hold.LinkDir, by)
+	if by != HoldLink && (errors.Is(err, fs.ErrNotExist) || err == nil && len(h.found) == 0) {
+		if h != nil {
+			h.root.Close()
+		}
+		return
+	}
 	if err != nil {
 		in.noLinks(err)
 		return
+	}
+	if h.old {
+		in.log.Info("files that were held by links before are read; no new links are made", "directory", h.dir)
 	}
 	in.links = h
 	for at := range h.found {
@@ -132,7 +148,7 @@ func (in *Input) noLinks(err error) {
 // hold gives an unread generation its second name.
 func (in *Input) hold(c *chain, g *generation) {
 	h := in.links
-	if h == nil || g.linked || g.fd < 0 || g.key.IsZero() || g.finished() && !g.superseded.IsZero() {
+	if h == nil || h.old || g.linked || g.fd < 0 || g.key.IsZero() || g.finished() && !g.superseded.IsZero() {
 		return
 	}
 	g.linkGz = g.gz

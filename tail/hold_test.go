@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -174,5 +175,52 @@ func TestHoldLinkTellsTheUnknownOnce(t *testing.T) {
 	wantBodies(t, n.sink.bodies(), want...)
 	if g := n.sink.gaps(); len(g) != 1 {
 		t.Errorf("gaps %v, want one", g)
+	}
+}
+
+// Links that an earlier setting made are read and used up after the setting
+// is another.
+func TestHoldFDReadsTheLinksOfBefore(t *testing.T) {
+	n := newNode(t)
+	dir := filepath.Join(n.dir, "hold")
+	n.cfg.Hold = Hold{By: HoldLink, LinkDir: dir}
+	n.start()
+	n.sink.full = true
+	text, want := n.lines(0, 10)
+	appendFile(t, n.path("a", "c", "0.log"), text)
+	n.step(time.Second)
+	remove(t, filepath.Join(n.pods, "ns_a_uid-a"))
+	n.step(time.Second)
+	if heldFiles(t, dir) != 1 {
+		t.Fatalf("%d files held, want one", heldFiles(t, dir))
+	}
+	n.kill()
+
+	n.cfg.Hold = Hold{By: HoldFD, LinkDir: dir}
+	n.start()
+	n.sink.full = false
+	other, more := n.lines(10, 20)
+	appendFile(t, n.path("b", "c", "0.log"), other)
+	n.settle()
+	wantBodies(t, n.sink.bodies(), append(want, more...)...)
+	if k := heldFiles(t, dir); k != 0 {
+		t.Errorf("%d links are left, want none: neither an old nor a new one", k)
+	}
+}
+
+// Where there were no links the directory is neither made nor missed.
+func TestHoldFDMakesNoDirectory(t *testing.T) {
+	n := newNode(t)
+	n.cfg.Hold = Hold{By: HoldFD, LinkDir: filepath.Join(n.dir, "hold")}
+	n.start()
+	text, want := n.lines(0, 3)
+	appendFile(t, n.path("a", "c", "0.log"), text)
+	n.settle()
+	wantBodies(t, n.sink.bodies(), want...)
+	if _, err := os.Lstat(n.cfg.Hold.LinkDir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("hold directory: %v, want none", err)
+	}
+	if e := n.in.collect().Errors["hold"]; e != 0 {
+		t.Errorf("%d errors counted", e)
 	}
 }
