@@ -2,7 +2,11 @@ package logql
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/weirlog/weir/wire/json"
@@ -71,7 +75,7 @@ func (s *jsonStage) object(e *entry, w *jsonText, i, depth int) int {
 			from := e.unescape(key)
 			key = []byte(from)
 		}
-		if w.at(i) == '{' && s.want.beneath(view(s.prefix), key) {
+		if w.at(i) == '{' && s.want.beneath(s.prefix, bytes.TrimSpace(key)) {
 			n := len(s.prefix)
 			s.pushPrefix(key)
 			i = s.object(e, w, i, depth+1)
@@ -172,25 +176,39 @@ func (w *jsonText) str(i int) (text []byte, escaped bool, end int) {
 	i++
 	from := i
 	for {
-		n := bytes.IndexByte(w.p[i:], '"')
-		if n < 0 {
+		i = quoteOrSlash(w.p, i)
+		if i >= len(w.p) {
 			w.why = "a string has no end"
 			return nil, false, -1
 		}
-		part := w.p[i : i+n]
-		i += n + 1
-		if bytes.IndexByte(part, '\\') < 0 {
-			return w.p[from : i-1], escaped, i
+		if w.p[i] == '"' {
+			return w.p[from:i], escaped, i + 1
 		}
 		escaped = true
-		slashes := 0
-		for k := i - 2; k >= from && w.p[k] == '\\'; k-- {
-			slashes++
-		}
-		if slashes%2 == 0 {
-			return w.p[from : i-1], escaped, i
+		i += 2
+	}
+}
+
+// quoteOrSlash returns the first quote or backslash from i on, at least len(p)
+// if there is none. It looks at eight bytes at a time.
+func quoteOrSlash(p []byte, i int) int {
+	const (
+		ones    = 0x0101010101010101
+		highs   = 0x8080808080808080
+		quotes  = '"' * ones
+		slashes = '\\' * ones
+	)
+	for ; i+8 <= len(p); i += 8 {
+		x := binary.LittleEndian.Uint64(p[i:])
+		q, s := x^quotes, x^slashes
+		if m := ((q-ones)&^q | (s-ones)&^s) & highs; m != 0 {
+			return i + bits.TrailingZeros64(m)>>3
 		}
 	}
+	for i < len(p) && p[i] != '"' && p[i] != '\\' {
+		i++
+	}
+	return i
 }
 
 // value passes over the value at i. kind is s(tring), n(umber), b(oolean),
@@ -287,20 +305,43 @@ func (w *jsonText) nested(i int) int {
 }
 
 // wanted is the set of labels that a query looks at; nil means all.
-type wanted struct{ names map[string]bool }
-
-func (s *wanted) has(name string) bool {
-	return s == nil || s.names[name] || s.names[name+duplicateSuffix]
+type wanted struct {
+	names   []string
+	lengths uint64 // bit n is set if a name is n bytes long, modulo 64
 }
 
-// beneath reports whether a wanted name may be inside the object key.
-func (s *wanted) beneath(prefix string, key []byte) bool {
+func newWanted(names []string) *wanted {
+	w := &wanted{}
+	for _, n := range names {
+		for _, n := range []string{n, strings.TrimSuffix(n, duplicateSuffix)} {
+			if !slices.Contains(w.names, n) {
+				w.names = append(w.names, n)
+				w.lengths |= 1 << (len(n) & 63)
+			}
+		}
+	}
+	return w
+}
+
+func (s *wanted) has(name string) bool {
+	return s == nil || s.lengths>>(len(name)&63)&1 != 0 && slices.Contains(s.names, name)
+}
+
+// beneath reports whether a wanted name may be inside an object below prefix.
+func (s *wanted) beneath(prefix []byte, key []byte) bool {
 	if s == nil {
 		return true
 	}
-	for n := range s.names {
-		if len(n) > len(prefix) && n[:len(prefix)] == prefix {
-			return true
+	for _, c := range key {
+		if !isNameStart(c) && !isDigit(c) {
+			return true // it may be anything
+		}
+	}
+	for _, n := range s.names {
+		if rest, ok := strings.CutPrefix(n, view(prefix)); ok {
+			if rest, ok = strings.CutPrefix(strings.TrimLeft(rest, "_"), view(bytes.TrimLeft(key, "_"))); ok && rest != "" {
+				return true
+			}
 		}
 	}
 	return false

@@ -6,15 +6,24 @@ import "github.com/weirlog/weir/record"
 // severity and the values of a few columns: then the stages run once per
 // combination, not once per row.
 type memo struct {
-	slots []memoSlot
-	used  []uint32
+	slots   []memoSlot
+	used    []uint32 // slots that are not unknown
+	touched []uint32 // slots with rows to add
 }
 
 type memoSlot struct {
-	state uint8 // 0 not yet, 1 dropped, 2 kept
+	state uint8
 	acc   *accumulator
 	value float64
+	rows  int64 // not added yet
 }
+
+// States of a slot.
+const (
+	unknown = iota
+	dropped
+	kept
+)
 
 // maxMemo bounds the number of combinations.
 const maxMemo = 1 << 16
@@ -70,27 +79,64 @@ func (x *ranger) memoized(b *Block, after []stage) error {
 		m.slots[s] = memoSlot{}
 	}
 	m.used = m.used[:0]
-	plain := b.Severity == nil && len(b.Fields) == 0
+	if b.Severity == nil && len(b.Fields) == 0 {
+		return x.memoizedRuns(b, after)
+	}
+	w := &x.w
+	for i := 0; i < b.Len(); {
+		k0, k1 := w.steps(b.Times[i])
+		lo, hi := w.lo, w.hi
+		// Rows of the same steps: count them first, add them together.
+		m.touched = m.touched[:0]
+		for ; i < b.Len() && b.Times[i] > lo && b.Times[i] <= hi; i++ {
+			at := slot(b, i)
+			s := &m.slots[at]
+			if s.state == unknown {
+				if err := x.learn(s, at, b, i, after); err != nil {
+					return err
+				}
+			}
+			if s.state == dropped {
+				continue
+			}
+			if x.kind != kindCount {
+				x.stats.Kept++
+				if k0 < k1 {
+					if err := x.add(s.acc, k0, k1, b, i, s.value); err != nil {
+						return err
+					}
+				}
+				continue
+			}
+			if s.rows == 0 {
+				m.touched = append(m.touched, uint32(at))
+			}
+			s.rows++
+		}
+		for _, at := range m.touched {
+			s := &m.slots[at]
+			x.stats.Kept += s.rows
+			if k0 < k1 {
+				s.acc.addCount(k0, k1, s.rows, 0)
+			}
+			s.rows = 0
+		}
+	}
+	return nil
+}
+
+// memoizedRuns is memoized for rows of which only the stream matters.
+func (x *ranger) memoizedRuns(b *Block, after []stage) error {
 	for i := 0; i < b.Len(); {
 		at := slot(b, i)
-		s := &m.slots[at]
-		if s.state == 0 {
-			acc, v, err := x.outcome(b, i, after)
-			if err != nil {
+		s := &x.memo.slots[at]
+		if s.state == unknown {
+			if err := x.learn(s, at, b, i, after); err != nil {
 				return err
 			}
-			m.used = append(m.used, uint32(at))
-			s.state, s.acc, s.value = 1, acc, v
-			if acc != nil {
-				s.state = 2
-				x.stats.Kept--
-			}
 		}
-		j := i + 1
-		if plain { // rows of one stream are adjacent
-			j = x.run1(b, i)
-		}
-		if s.state == 2 {
+		j := x.runEnd(b, i)
+		if s.state == kept {
 			x.stats.Kept += int64(j - i)
 			if err := x.addRun(s, b, i, j); err != nil {
 				return err
@@ -101,8 +147,24 @@ func (x *ranger) memoized(b *Block, after []stage) error {
 	return nil
 }
 
-// run1 returns the end of the rows from i on that have the same stream.
-func (x *ranger) run1(b *Block, i int) int {
+// learn runs the stages for a combination that is new.
+func (x *ranger) learn(s *memoSlot, at int, b *Block, i int, after []stage) error {
+	before := x.stats.Kept
+	acc, v, err := x.outcome(b, i, after)
+	if err != nil {
+		return err
+	}
+	x.stats.Kept = before
+	x.memo.used = append(x.memo.used, uint32(at))
+	s.state, s.acc, s.value = dropped, acc, v
+	if acc != nil {
+		s.state = kept
+	}
+	return nil
+}
+
+// runEnd returns the end of the rows from i on that have the same stream.
+func (x *ranger) runEnd(b *Block, i int) int {
 	if b.Stream == nil {
 		return b.Len()
 	}

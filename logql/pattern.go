@@ -16,6 +16,7 @@ type pattern struct {
 	set   map[string]struct{} // of oneOf
 	texts []string            // of containsAny
 	re    *regexp.Regexp
+	lead  *regexp.Regexp // the same from its beginning, which need is; or nil
 
 	// need is a text that stands in everything that matches; fold says that it
 	// does so in upper or lower case (need is lower case, ASCII).
@@ -88,8 +89,57 @@ func newPattern(s string, anchored bool, pos int) (*pattern, error) {
 		}
 	}
 	p.need, p.fold = required(tree)
+	if lead := foldedLead(tree); len(lead) >= 3 {
+		if p.lead, err = regexp.Compile("^(?:" + s + ")"); err != nil {
+			p.lead = nil
+			return p, nil
+		}
+		p.need, p.fold = lead, true
+	}
 	return p, nil
 }
+
+// foldedLead returns the text, in lower case, that everything that matches
+// begins with in upper or lower case.
+func foldedLead(re *syntax.Regexp) string {
+	switch re.Op {
+	case syntax.OpCapture:
+		return foldedLead(re.Sub[0])
+	case syntax.OpConcat:
+		return foldedLead(re.Sub[0])
+	case syntax.OpLiteral:
+		if re.Flags&syntax.FoldCase == 0 {
+			return ""
+		}
+		lower := strings.ToLower(string(re.Rune))
+		for i := range len(lower) {
+			if lower[i] >= 0x80 || lower[i] == 'k' || lower[i] == 's' {
+				return lower[:i]
+			}
+		}
+		return lower
+	}
+	return ""
+}
+
+// matchLead tries the expression at each place where it can begin: the regexp
+// package has no such shortcut for texts in upper or lower case.
+func (p *pattern) matchLead(v string) bool {
+	for range maxLeads {
+		i := indexFold(v, p.need)
+		if i < 0 {
+			return false
+		}
+		if p.lead.MatchString(v[i:]) {
+			return true
+		}
+		v = v[i+1:]
+	}
+	return p.re.MatchString(v)
+}
+
+// maxLeads bounds the tries, each of which may look at the whole rest.
+const maxLeads = 4
 
 func (p *pattern) anchoredShortcuts(tree *syntax.Regexp) {
 	if all, ok := expand(tree); ok {
@@ -141,6 +191,9 @@ func (p *pattern) match(v string) bool {
 	case oneOf:
 		_, ok := p.set[v]
 		return ok
+	}
+	if p.lead != nil {
+		return p.matchLead(v)
 	}
 	if p.need != "" && !p.needIn(v) {
 		return false

@@ -194,10 +194,7 @@ func (p *pipeline) setWanted() {
 	if p.refs.all {
 		return
 	}
-	w := &wanted{names: make(map[string]bool, len(p.refs.names))}
-	for _, n := range p.refs.names {
-		w.names[n] = true
-	}
+	w := newWanted(p.refs.names)
 	for _, s := range p.stages {
 		switch s := s.(type) {
 		case *jsonStage:
