@@ -21,7 +21,7 @@ import (
 const (
 	window   = 6
 	stride   = 4
-	maxWords = 2048 // 16 KiB of bits for 256 KiB of lines
+	maxWords = 1024 // 8 KiB of bits for 256 KiB of lines
 	minWords = 16
 )
 
@@ -81,7 +81,7 @@ func fold(b []uint64) []uint64 {
 
 // appendFilter appends the bitmaps of a segment's blocks, of maxWords each, and
 // says how. The size is the smallest at which the bitmaps are on average at most
-// two fifths full.
+// half full.
 func appendFilter(dst []byte, bitmaps [][]uint64) ([]byte, Filter) {
 	f := Filter{Blocks: uint32(len(bitmaps)), Words: maxWords}
 	if len(bitmaps) == 0 {
@@ -94,7 +94,7 @@ func appendFilter(dst []byte, bitmaps [][]uint64) ([]byte, Filter) {
 				ones += bits.OnesCount64(b[i] | b[i+half])
 			}
 		}
-		if ones > len(bitmaps)*half*64*2/5 {
+		if ones > len(bitmaps)*half*64/2 {
 			break
 		}
 		for i := range bitmaps {

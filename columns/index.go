@@ -55,6 +55,7 @@ type Index struct {
 	FileSize         int64  // of the Parquet file
 	FooterCRC        uint32 // CRC32C of its footer, which ties the two files to each other
 	FooterSize       uint32
+	FileCRC          uint32 // CRC32C of all of it
 	Rows             uint32
 	Bytes            int64 // of all bodies
 	MinTime, MaxTime int64
@@ -179,6 +180,7 @@ func (x *Index) append(dst []byte) []byte {
 	u(uint64(x.FileSize))
 	u(uint64(x.FooterCRC))
 	u(uint64(x.FooterSize))
+	u(uint64(x.FileCRC))
 	u(uint64(x.Rows))
 	u(uint64(x.Bytes))
 	dst = binary.AppendVarint(dst, x.MinTime)
@@ -334,6 +336,7 @@ func (d *decoder) index() *Index {
 	x.FileSize = int64(d.u())
 	x.FooterCRC = d.u32()
 	x.FooterSize = d.u32()
+	x.FileCRC = d.u32()
 	x.Rows = d.u32()
 	x.Bytes = int64(d.u())
 	v, n := binary.Varint(d.p)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
-	"io"
 
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
@@ -164,11 +163,3 @@ func footer(chunks []*chunk, rows int64) ([]byte, error) {
 }
 
 const rolesKey = "weir.columns"
-
-// writeAll is io.Writer's contract without the count.
-func writeAll(w io.Writer) func([]byte) error {
-	return func(p []byte) error {
-		_, err := w.Write(p)
-		return err
-	}
-}

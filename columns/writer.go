@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math"
 	"slices"
@@ -31,6 +32,7 @@ const (
 // is for one goroutine.
 type Writer struct {
 	out     func([]byte) error
+	crc     uint32 // of what went out
 	zstd    *zstd.Encoder
 	pages   pageWriter
 	streams []Stream
@@ -81,7 +83,12 @@ func NewWriter() (*Writer, error) {
 // Reset begins a segment, written to out as it grows. Rows will be of these
 // streams, which the Writer keeps until Close.
 func (w *Writer) Reset(out io.Writer, streams []Stream) error {
-	w.out, w.streams = writeAll(out), streams
+	w.crc, w.streams = 0, streams
+	w.out = func(p []byte) error {
+		w.crc = crc32.Update(w.crc, castagnoli, p)
+		_, err := out.Write(p)
+		return err
+	}
 	w.x = &Index{FileSize: int64(len(parquetMagic)), MinTime: math.MaxInt64, MaxTime: math.MinInt64}
 	w.err, w.last, w.invalid = nil, math.MinInt64, false
 	for _, c := range []struct {
@@ -394,7 +401,9 @@ func (w *Writer) close() error {
 	}
 	x.FooterCRC, x.FooterSize = checksum(foot), uint32(len(foot))
 	x.FileSize = at + int64(len(foot))
-	return w.out(foot)
+	err = w.out(foot)
+	x.FileCRC = w.crc
+	return err
 }
 
 // dictFirst puts a dictionary page before the pages that c has, and moves these.

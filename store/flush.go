@@ -1,0 +1,223 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/weirlog/weir/columns"
+)
+
+// maxDays bounds the segments that one memtable becomes: rows of further days
+// share one.
+const maxDays = 64
+
+// flushLoop makes segments of sealed memtables.
+func (s *Store) flushLoop(ctx context.Context) {
+	defer s.done.Done()
+	delay := time.Duration(0)
+	sw := &segmentWriter{fs: s.fs}
+	for {
+		var again <-chan time.Time
+		if delay > 0 {
+			t := time.NewTimer(delay)
+			defer t.Stop()
+			again = t.C
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.flushWake:
+		case <-again:
+		}
+		s.mu.Lock()
+		m := s.sealed
+		s.mu.Unlock()
+		if m == nil {
+			delay = 0
+			continue
+		}
+		if err := s.flush(ctx, sw, m); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			delay = min(max(2*delay, 100*time.Millisecond), 30*time.Second)
+			s.stats.flushErrors.Add(1)
+			s.log.Error("rows cannot be made into segments; they stay in the log, and it is tried again", "error", err, "in", delay)
+			continue
+		}
+		delay = 0
+		poke(s.wake)
+	}
+}
+
+// flush makes segments of a sealed memtable, names them in the manifest and
+// removes the log before them.
+func (s *Store) flush(ctx context.Context, sw *segmentWriter, m *memtable) error {
+	s.mu.Lock()
+	v := m.view()
+	s.mu.Unlock()
+	defer s.release(v)
+	infos, err := s.writeSegments(ctx, sw, v)
+	if err != nil {
+		s.discard(infos)
+		return err
+	}
+	e := &edit{Add: infos, Floor: m.nextWAL, LastSeq: m.lastSeq, Sources: append(m.sources, m.forgot...), Seen: s.cfg.Now().UnixNano()}
+	if err := s.commitEdit(e); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.publish(s.newSegments(infos), nil)
+	s.sealed = nil
+	close(s.flushed)
+	s.flushed = make(chan struct{})
+	s.mu.Unlock()
+	m.refs.Add(-1) // the store's own
+	s.stats.flushes.Add(1)
+	s.removeLogs(m.nextWAL)
+	poke(s.keepWake)
+	return nil
+}
+
+func (s *Store) newSegments(infos []segmentInfo) []*segment {
+	var out []*segment
+	for _, i := range infos {
+		out = append(out, &segment{info: i, fs: s.fs})
+	}
+	return out
+}
+
+// commitEdit makes an edit of the manifest durable.
+func (s *Store) commitEdit(e *edit) error {
+	s.manifestMu.Lock()
+	defer s.manifestMu.Unlock()
+	if err := s.manifest.commit(e); err != nil {
+		// The edit may yet turn out to be durable: its files must stay until
+		// another edit is.
+		for i := range e.Add {
+			s.garbage = append(s.garbage, e.Add[i].idxName(), e.Add[i].dataName())
+		}
+		return err
+	}
+	for _, n := range s.garbage {
+		s.fs.Remove(n)
+	}
+	s.garbage = nil
+	return nil
+}
+
+// discard removes files that no edit has named.
+func (s *Store) discard(infos []segmentInfo) {
+	for i := range infos {
+		s.fs.Remove(infos[i].idxName())
+		s.fs.Remove(infos[i].dataName())
+	}
+}
+
+// writeSegments writes a segment per day. Those begun are returned even then
+// when it fails.
+func (s *Store) writeSegments(ctx context.Context, sw *segmentWriter, v *view) ([]segmentInfo, error) {
+	streams, rank := rankStreams(v.streams)
+	days := daysOf(v)
+	order := v.sorted(rank, days)
+	var infos []segmentInfo
+	for len(order) > 0 {
+		day := days[dayOf(v.rows[order[0]].time)]
+		n := 0
+		infos = append(infos, segmentInfo{Seq: s.nextSegment.Add(1), Day: day})
+		err := sw.write(&infos[len(infos)-1], streams, func(r *columns.Row) error {
+			if n == len(order) {
+				return io.EOF
+			}
+			row := &v.rows[order[n]]
+			if days[dayOf(row.time)] != day {
+				return io.EOF
+			}
+			if n&1023 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			*r = columns.Row{Stream: rank[row.stream], Severity: row.severity, Time: row.time, Attrs: v.attrs(row), Body: v.body(row)}
+			n++
+			return nil
+		})
+		if err != nil {
+			return infos, err
+		}
+		if n == 0 {
+			return infos, fmt.Errorf("segment of no rows")
+		}
+		order = order[n:]
+	}
+	return infos, nil
+}
+
+// rankStreams returns the streams in the order of segments, and the place in it
+// of each.
+func rankStreams(streams []columns.Stream) (sorted []columns.Stream, rank []uint32) {
+	order := make([]int, len(streams))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return compareStreams(&streams[a], &streams[b]) })
+	rank = make([]uint32, len(streams))
+	for i, n := range order {
+		rank[n] = uint32(i)
+		sorted = append(sorted, streams[n])
+	}
+	return sorted, rank
+}
+
+// daysOf maps the days of the rows to those under which they are filed: the
+// days with the most rows to themselves, the others to one of these.
+func daysOf(v *view) map[int64]int64 {
+	count := map[int64]int{}
+	for i := range v.rows {
+		count[dayOf(v.rows[i].time)]++
+	}
+	var days []int64
+	out := make(map[int64]int64, len(count))
+	for d := range count {
+		days = append(days, d)
+		out[d] = d
+	}
+	if len(days) > maxDays {
+		slices.SortFunc(days, func(a, b int64) int {
+			if c := cmp.Compare(count[b], count[a]); c != 0 {
+				return c
+			}
+			return cmp.Compare(a, b)
+		})
+		for _, d := range days[maxDays:] {
+			out[d] = days[maxDays-1]
+		}
+	}
+	return out
+}
+
+// removeLogs removes the log files that the manifest says are not needed; those
+// that were damaged are kept aside.
+func (s *Store) removeLogs(floor uint64) {
+	names, err := s.fs.ReadDir(walDir)
+	if err != nil {
+		s.log.Warn("old logs stay", "error", err)
+		return
+	}
+	for _, name := range names {
+		n, ok := walNumber(name)
+		if !ok || n >= floor {
+			continue
+		}
+		if s.damagedWAL[n] {
+			err = s.quarantine(walName(n))
+		} else {
+			err = s.fs.Remove(walName(n))
+		}
+		if err != nil && !notExist(err) {
+			s.log.Warn("an old log stays until the next start", "file", walName(n), "error", err)
+		}
+	}
+}

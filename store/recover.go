@@ -1,0 +1,452 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weirlog/weir/record"
+)
+
+// Recovery is what Open found.
+type Recovery struct {
+	Segments    int   // named in the manifest and there
+	SegmentRows int64 // in them
+	Rows        int64 // found again in the log
+	LogBytes    int64 // read of it
+	Doubles     int64 // rows that stood in the log twice
+	Torn        int64 // bytes at the ends of log files that were being written
+	Places      int   // damaged places in logs and manifest
+	Damaged     int64 // bytes in them
+	LostRows    int64 // rows of intact frames that name a stream that is in a damaged place
+	Missing     int   // segments that are not there
+	MissingRows int64
+	Quarantined []string // files put aside
+	Removed     int      // files of unfinished work
+	Rebuilt     bool     // there was no manifest, but segments: they were taken
+}
+
+// Recovery returns what Open found.
+func (s *Store) Recovery() Recovery { return s.recovery }
+
+const quarantineDir = "quarantine"
+
+// quarantine puts a file aside.
+func (s *Store) quarantine(name string) error {
+	if err := s.fs.MkdirAll(quarantineDir); err != nil {
+		return err
+	}
+	to := quarantineDir + "/" + strings.ReplaceAll(name, "/", "-")
+	if err := s.fs.Rename(name, to); err != nil {
+		return err
+	}
+	s.recovery.Quarantined = append(s.recovery.Quarantined, to)
+	s.log.Warn("a file was put aside", "file", name, "to", to)
+	return nil
+}
+
+// recover brings the store to the state of the last acknowledgement. It may be
+// interrupted anywhere and begun again.
+func (s *Store) recover() error {
+	if err := s.fs.MkdirAll(walDir); err != nil {
+		return err
+	}
+	m, d, fresh, err := openManifest(s.fs)
+	if err != nil {
+		return err
+	}
+	s.manifest = m
+	s.recovery.Places += d.places
+	s.recovery.Damaged += d.bytes
+	s.recovery.Torn += d.torn
+	if err := s.reconcile(fresh || d.places > 0); err != nil {
+		return err
+	}
+	for _, st := range m.sources {
+		if f, ok := st.source(); ok {
+			s.sources[f.id] = f
+		}
+	}
+	s.clock.start(s.cfg.Now(), m.seen, s.newest())
+	if err := s.replay(); err != nil {
+		return err
+	}
+	if fresh {
+		// The first edit makes the manifest; a full disk may wait till then.
+		s.log.Info("a store begins", "rows in logs", s.recovery.Rows)
+	}
+	if r := &s.recovery; r.Places > 0 || r.LostRows > 0 || r.Missing > 0 || len(r.Quarantined) > 0 {
+		s.log.Error("the store was damaged", "places", r.Places, "bytes", r.Damaged, "rows without stream", r.LostRows,
+			"missing segments", r.Missing, "rows in them", r.MissingRows, "put aside", r.Quarantined)
+	}
+	return nil
+}
+
+// reconcile compares the manifest with the files. With adopt, segments that it
+// does not name are taken: it was lost, or a part of it.
+func (s *Store) reconcile(adopt bool) error {
+	found, err := s.listSegments()
+	if err != nil {
+		return err
+	}
+	m := s.manifest
+	s.nextSegment.Store(m.highest)
+	var add []segmentInfo
+	for _, f := range found {
+		info, live := m.segments[f.seq]
+		if live && info.base() == f.base {
+			continue
+		}
+		// With a manifest in order, what is later than all it names comes of a
+		// flush that did not end, whose rows are in the log; what it has
+		// forgotten is waiting to be removed.
+		unfinished := !adopt && (f.seq > m.highest || m.removed[f.seq])
+		switch {
+		case unfinished:
+			for _, n := range f.names {
+				if err := s.fs.Remove(f.dir + n); err != nil {
+					return fmt.Errorf("remove unfinished segment: %w", err)
+				}
+				s.recovery.Removed++
+			}
+		case adopt && !live && s.adoptable(f, &add):
+		default:
+			for _, n := range f.names {
+				if err := s.quarantine(f.dir + n); err != nil {
+					return fmt.Errorf("put aside unknown segment: %w", err)
+				}
+			}
+		}
+		s.nextSegment.Store(max(s.nextSegment.Load(), f.seq))
+	}
+	if len(add) > 0 {
+		if err := m.commit(&edit{Add: add}); err != nil {
+			return err
+		}
+		s.recovery.Rebuilt = true
+	}
+	have := map[string]bool{}
+	for _, f := range found {
+		for _, n := range f.names {
+			have[f.dir+n] = true
+		}
+	}
+	for _, info := range m.segments {
+		g := &segment{info: info, fs: s.fs}
+		if !have[info.dataName()] {
+			// It may come back (a disk that was not mounted): it stays named.
+			g.missing = true
+			s.recovery.Missing++
+			s.recovery.MissingRows += info.Rows
+			continue
+		}
+		s.segments = append(s.segments, g)
+		s.recovery.Segments++
+		s.recovery.SegmentRows += info.Rows
+	}
+	slices.SortFunc(s.segments, func(a, b *segment) int { return int(int64(a.info.Seq) - int64(b.info.Seq)) })
+	return nil
+}
+
+// foundSegment is the files of one segment, as they lie there.
+type foundSegment struct {
+	seq   uint64
+	level int
+	dir   string // with a slash
+	base  string
+	names []string
+}
+
+// listSegments returns the segments' files in the directories of days.
+func (s *Store) listSegments() ([]*foundSegment, error) {
+	dirs, err := s.fs.ReadDir(".")
+	if err != nil {
+		return nil, err
+	}
+	var out []*foundSegment
+	for _, dir := range dirs {
+		if _, err := time.Parse("2006-01-02/", dir); err != nil {
+			continue
+		}
+		names, err := s.fs.ReadDir(strings.TrimSuffix(dir, "/"))
+		if err != nil {
+			return nil, err
+		}
+		byBase := map[string]*foundSegment{}
+		for _, n := range names {
+			ext := path.Ext(n)
+			base := strings.TrimSuffix(n, ext)
+			num, level, ok := strings.Cut(base, "-l")
+			seq, err := strconv.ParseUint(num, 10, 64)
+			lv, err2 := strconv.Atoi(level)
+			if ext != ".parquet" && ext != ".idx" || !ok || err != nil || err2 != nil {
+				continue
+			}
+			f := byBase[base]
+			if f == nil {
+				f = &foundSegment{seq: seq, level: lv, dir: dir, base: dir + base}
+				byBase[base] = f
+				out = append(out, f)
+			}
+			f.names = append(f.names, n)
+		}
+	}
+	return out, nil
+}
+
+// adoptable adds the entry of a segment that nobody names, if it is whole.
+func (s *Store) adoptable(f *foundSegment, add *[]segmentInfo) bool {
+	day, err := time.Parse("2006-01-02/", f.dir)
+	if err != nil || len(f.names) != 2 {
+		return false
+	}
+	info := segmentInfo{Seq: f.seq, Level: f.level, Day: dayOf(day.UnixNano())}
+	if info.base() != f.base || slices.ContainsFunc(*add, func(i segmentInfo) bool { return i.Seq == f.seq }) {
+		return false
+	}
+	g := &segment{info: info, fs: s.fs}
+	defer g.closeFiles()
+	x, err := g.loadIndex()
+	if err != nil {
+		return false
+	}
+	info.Rows, info.Bytes, info.MinTime, info.MaxTime = int64(x.Rows), x.Bytes, x.MinTime, x.MaxTime
+	info.Size = x.FileSize + x.Filter.Off + x.Filter.Size()
+	*add = append(*add, info)
+	return true
+}
+
+// newest is the latest time in segments, 0 if there are none.
+func (s *Store) newest() int64 {
+	t := int64(0)
+	for _, g := range s.segments {
+		t = max(t, g.info.MaxTime)
+	}
+	return t
+}
+
+// replay reads the log from the floor into the memtable. When that grows too
+// large, it becomes segments at the end of a file, so that any backlog fits.
+func (s *Store) replay() error {
+	names, err := s.fs.ReadDir(walDir)
+	if err != nil {
+		return err
+	}
+	m := s.manifest
+	s.frameSeq = m.lastSeq
+	var files []uint64
+	for _, name := range names {
+		n, ok := walNumber(name)
+		switch {
+		case !ok:
+		case n < m.floor:
+			if err := s.fs.Remove(walName(n)); err != nil && !notExist(err) {
+				return fmt.Errorf("remove old log: %w", err)
+			}
+			s.recovery.Removed++
+		default:
+			files = append(files, n)
+		}
+	}
+	slices.Sort(files)
+	first := m.floor
+	if len(files) > 0 {
+		first = files[0]
+		s.wal.n = files[len(files)-1]
+	}
+	s.wal.n = max(s.wal.n, m.floor)
+	s.active = newMemtable(first)
+	for i, n := range files {
+		if err := s.replayFile(n); err != nil {
+			return err
+		}
+		a := s.active
+		if a.bytes < s.cfg.MemtableBytes || i == len(files)-1 {
+			continue
+		}
+		// All of it is in files up to this one.
+		if err := s.flushRecovered(n + 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flushRecovered makes segments of what was replayed so far.
+func (s *Store) flushRecovered(next uint64) error {
+	a := s.active
+	a.nextWAL, a.lastSeq = next, s.frameSeq
+	for id := range s.changed {
+		a.sources = append(a.sources, s.sources[id].state())
+	}
+	clear(s.changed)
+	v := a.view()
+	infos, err := s.writeSegments(context.Background(), &segmentWriter{fs: s.fs}, v)
+	if err != nil {
+		s.discard(infos)
+		return err
+	}
+	e := &edit{Add: infos, Floor: next, LastSeq: a.lastSeq, Sources: a.sources}
+	if err := s.commitEdit(e); err != nil {
+		return err
+	}
+	s.publish(s.newSegments(infos), nil)
+	a.refs.Add(-1)
+	s.release(v)
+	s.active = newMemtable(next)
+	s.removeLogs(next)
+	return nil
+}
+
+// replayFile applies the frames of one log file.
+func (s *Store) replayFile(n uint64) error {
+	f, err := s.fs.Open(walName(n), false)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	b, err := readFile(f)
+	f.Close()
+	if err != nil {
+		return fmt.Errorf("read log %s: %w", walName(n), err)
+	}
+	s.recovery.LogBytes += int64(len(b))
+	headerBad := false
+	number, err := parseHeader(b, walMagic)
+	switch {
+	case errors.Is(err, ErrVersion):
+		return fmt.Errorf("%s: %w", walName(n), err)
+	case err != nil || number != n:
+		headerBad = true
+	}
+	ids := map[uint64]uint32{} // streams of this file
+	rows := 0
+	_, d, err := eachFrame(b, func(number uint64, p []byte) error {
+		k, ok := s.replayFrame(p, ids, number > s.frameSeq)
+		if !ok {
+			s.recovery.Places++
+			s.recovery.Damaged += int64(len(p))
+			s.damagedWAL[n] = true
+		}
+		rows += k
+		s.frameSeq = max(s.frameSeq, number)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	// A file that was just being made has no header and no frames.
+	if headerBad && (rows > 0 || len(bytes.Trim(b, "\x00")) > headerSize) {
+		s.recovery.Places++
+		s.damagedWAL[n] = true
+	}
+	if d.places > 0 {
+		s.damagedWAL[n] = true
+	}
+	s.recovery.Places += d.places
+	s.recovery.Damaged += d.bytes
+	s.recovery.Torn += d.torn
+	if s.frameSeq&1 == 1 {
+		s.frameSeq++ // frames have even numbers, the ones between are for streams
+	}
+	return nil
+}
+
+// replayFrame applies a frame: its streams always, its rows if they are fresh.
+func (s *Store) replayFrame(payload []byte, ids map[uint64]uint32, fresh bool) (rows int, ok bool) {
+	r := reader{p: payload}
+	size := uint64(0)
+	if b := r.bytes(4); len(b) == 4 {
+		size = uint64(binary.LittleEndian.Uint32(b))
+	}
+	head := reader{p: r.bytes(size)}
+	data := r.p
+	kind := head.bytes(1)
+	if r.bad || head.bad || kind[0] != kindRows && kind[0] != kindStreams {
+		return 0, false
+	}
+	m := s.active
+	for n := head.u(); n > 0 && !head.bad; n-- {
+		id := head.u()
+		st, ok := parseStream(head.bytes(head.u()))
+		if !ok || head.bad {
+			return 0, false
+		}
+		ids[id] = m.internStream(st)
+	}
+	if kind[0] == kindStreams || !fresh {
+		return 0, !head.bad
+	}
+	var sources []record.ID
+	for n := head.u(); n > 0 && !head.bad; n-- {
+		b := head.bytes(16)
+		if head.bad {
+			return 0, false
+		}
+		sources = append(sources, record.ID{Hi: binary.BigEndian.Uint64(b), Lo: binary.BigEndian.Uint64(b[8:])})
+	}
+	n := head.u()
+	if head.bad || n > uint64(len(head.p)) {
+		return 0, false
+	}
+	// The rows keep pointing at bytes like those they had: into the memtable's
+	// own memory, as the file's goes away.
+	room, chunk := m.room(len(data), s.pool)
+	copy(room, data)
+	off := len(m.chunks[chunk]) - len(room)
+	var time int64
+	for ; n > 0; n-- {
+		id := head.u()
+		time += head.i()
+		sev := head.bytes(1)
+		attrs, body := head.u(), head.u()
+		ref := head.u()
+		var at span
+		wide := false
+		if ref > 0 {
+			from, size := head.u(), head.u()
+			at = span{int64(from), int64(from + size>>1)}
+			wide = size&1 == 1
+		}
+		if head.bad || ref > uint64(len(sources)) || attrs+body > uint64(len(data)) {
+			return rows, false
+		}
+		data = data[attrs+body:]
+		row := memRow{time: time, off: uint32(off), body: uint32(body), attrs: uint32(attrs), chunk: uint32(chunk), severity: record.Severity(sev[0] % 25)}
+		off += int(attrs + body)
+		stream, ok := ids[id]
+		if !ok {
+			s.recovery.LostRows++
+			continue
+		}
+		row.stream = stream
+		if ref > 0 {
+			f := s.sources[sources[ref-1]]
+			if f == nil {
+				f = &source{id: sources[ref-1]}
+				s.sources[f.id] = f
+			}
+			if f.known(at) {
+				s.recovery.Doubles++
+				continue
+			}
+			f.add(at, wide)
+			f.last = max(f.last, time)
+			s.changed[f.id] = struct{}{}
+		}
+		m.add(row)
+		rows++
+	}
+	s.recovery.Rows += int64(rows)
+	if m.born == 0 && rows > 0 {
+		m.born = s.cfg.Now().UnixNano()
+	}
+	m.committed = m.mark()
+	return rows, true
+}

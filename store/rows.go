@@ -1,0 +1,327 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sort"
+
+	"github.com/weirlog/weir/logql"
+	"github.com/weirlog/weir/record"
+)
+
+// rowsUnit is some blocks of one span of a segment.
+type rowsUnit struct {
+	r        *segReader
+	span     int
+	blocks   []uint32
+	body     bool
+	min, max int64
+}
+
+func (u *rowsUnit) bounds() (int64, int64) { return u.min, u.max }
+
+// rowRun is rows [from, to) of the segment, of one stream.
+type rowRun struct {
+	stream   uint32
+	from, to uint32
+}
+
+// runs returns which rows of the unit match streams and times.
+func (u *rowsUnit) runs(times []int64) []rowRun {
+	var out []rowRun
+	r, c := u.r, u.r.c
+	base := r.x.Spans[u.span].Row
+	for _, bi := range u.blocks {
+		b := &r.x.Blocks[bi]
+		whole := b.MinTime >= c.start && b.MaxTime < c.end
+		for st := b.First; st <= b.Last; st++ {
+			if r.verdicts[st] == logql.No {
+				continue
+			}
+			s := &r.x.Streams[st]
+			from, to := max(s.Row, b.Row), min(s.Row+s.Rows, b.Row+b.Rows)
+			if !whole {
+				t := times[from-base : to-base]
+				lo := sort.Search(len(t), func(i int) bool { return t[i] >= c.start })
+				hi := lo + sort.Search(len(t)-lo, func(i int) bool { return t[lo+i] >= c.end })
+				from, to = from+uint32(lo), from+uint32(hi)
+			}
+			if from >= to {
+				continue
+			}
+			if n := len(out); n > 0 && out[n-1].stream == st && out[n-1].to == from {
+				out[n-1].to = to
+				continue
+			}
+			out = append(out, rowRun{st, from, to})
+		}
+	}
+	return out
+}
+
+func (u *rowsUnit) times(c *cursor, each func([]int64)) (bool, error) {
+	d, err := u.r.loadTimes(u.span)
+	if err != nil {
+		return true, err
+	}
+	base := u.r.x.Spans[u.span].Row
+	if u.r.maybe {
+		return true, nil // its rows may not match: they limit nothing
+	}
+	for _, run := range u.runs(d.times) {
+		each(d.times[run.from-base : run.to-base])
+	}
+	return true, nil
+}
+
+// picked is a row of the unit: its number in the span, its stream.
+type picked struct{ row, stream uint32 }
+
+func (u *rowsUnit) read(_ context.Context, c *cursor) error {
+	r := u.r
+	severity := r.cols.Severity || r.sevs != 0
+	d, err := r.load(u.span, severity)
+	if err != nil {
+		return err
+	}
+	runs := u.runs(d.times)
+	if len(runs) == 0 {
+		return nil
+	}
+	base := r.x.Spans[u.span].Row
+	n := newBlock()
+	done := false
+	defer func() {
+		if !done {
+			n.free(nil)
+		}
+	}()
+	var hit []bool
+	var bodyRow uint32
+	var spans []record.Span
+	if u.body {
+		b := &r.x.Blocks[u.blocks[0]]
+		p, err := r.page(b.Body)
+		if err != nil {
+			return err
+		}
+		if n.buf, spans, err = c.dec.Body(n.buf, nil, b, p); err != nil {
+			return err
+		}
+		bodyRow = b.Row - base
+		c.stats.Bytes += int64(b.Bytes)
+		if len(c.req.Needles) > 0 {
+			hit = make([]bool, len(spans))
+			any := false
+			for _, i := range c.req.Needles.AppendRows(nil, n.buf, spans) {
+				hit[i], any = true, true
+			}
+			if !any {
+				return nil
+			}
+		}
+	} else if len(r.cols.Fields) > 0 {
+		if d, err = r.loadFields(u.span); err != nil {
+			return err
+		}
+	}
+	var rows []picked
+	for _, run := range runs {
+		for i := run.from - base; i < run.to-base; i++ {
+			if hit != nil && !hit[i-bodyRow] || r.sevs != 0 && !r.sevs.Has(d.sev[i]) {
+				continue
+			}
+			rows = append(rows, picked{i, run.stream})
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	done = true
+	switch c.req.Order {
+	case logql.AnyOrder:
+		for len(rows) > 0 {
+			k := r.ascending(rows, d)
+			if k < len(rows) {
+				// Two streams with the same labels and other metadata.
+				m := newBlock()
+				m.buf = append(m.buf, n.buf...)
+				r.fill(m, rows[:k], d, spans, bodyRow)
+				rows = rows[k:]
+				continue
+			}
+			r.fill(n, rows, d, spans, bodyRow)
+			rows = nil
+		}
+		return nil
+	case logql.Forward:
+		slices.SortStableFunc(rows, func(a, b picked) int { return cmp.Compare(d.times[a.row], d.times[b.row]) })
+	case logql.Backward:
+		slices.SortStableFunc(rows, func(a, b picked) int { return cmp.Compare(d.times[a.row], d.times[b.row]) })
+		slices.Reverse(rows)
+	}
+	if c.exact() && !r.maybe && len(rows) > c.req.Limit {
+		rows = rows[:c.req.Limit]
+	}
+	r.fill(n, rows, d, spans, bodyRow)
+	return nil
+}
+
+// ascending returns how many of the rows may stand in one block: within equal
+// labels times must not fall.
+func (r *segReader) ascending(rows []picked, d *spanData) int {
+	for i := 1; i < len(rows); i++ {
+		a, b := rows[i-1], rows[i]
+		if a.stream != b.stream && d.times[b.row] < d.times[a.row] && r.pointer(a.stream) == r.pointer(b.stream) {
+			return i
+		}
+	}
+	return len(rows)
+}
+
+func (r *segReader) pointer(stream uint32) *logql.Stream {
+	if r.streams[stream] == nil {
+		r.streams[stream] = r.c.stream(&r.x.Streams[stream].Stream)
+	}
+	return r.streams[stream]
+}
+
+// fill makes a block of the rows and appends it to the ready ones.
+func (r *segReader) fill(n *blockBuf, rows []picked, d *spanData, spans []record.Span, bodyRow uint32) {
+	b := &n.b
+	last := ^uint32(0)
+	at := uint32(0)
+	for _, p := range rows {
+		if p.stream != last {
+			last = p.stream
+			at = n.place(r.pointer(p.stream))
+		}
+		n.stream = append(n.stream, at)
+		n.times = append(n.times, d.times[p.row])
+	}
+	b.Times = n.times
+	if len(b.Streams) > 1 {
+		b.Stream = n.stream
+	}
+	if r.cols.Severity {
+		for _, p := range rows {
+			n.sev = append(n.sev, d.sev[p.row])
+		}
+		b.Severity = n.sev
+	}
+	switch {
+	case spans == nil:
+		if len(r.cols.Fields) > 0 {
+			r.fillFields(n, rows, d)
+		}
+	case r.cols.Body || len(r.cols.Fields) > 0:
+		for _, p := range rows {
+			n.body = append(n.body, spans[p.row-bodyRow])
+		}
+		b.Buf, b.Body = n.buf, n.body
+	case r.cols.Size:
+		for _, p := range rows {
+			n.size = append(n.size, spans[p.row-bodyRow].Len)
+		}
+		b.Size = n.size
+	}
+	if r.cols.AllMeta || len(r.cols.Meta) > 0 {
+		r.fillMeta(n, rows, d)
+	}
+	r.c.ready = append(r.c.ready, b)
+}
+
+// place returns the index of a stream in the block's table.
+func (n *blockBuf) place(st *logql.Stream) uint32 {
+	for i := len(n.b.Streams) - 1; i >= 0; i-- {
+		if n.b.Streams[i] == st {
+			return uint32(i)
+		}
+	}
+	n.b.Streams = append(n.b.Streams, st)
+	return uint32(len(n.b.Streams) - 1)
+}
+
+func (r *segReader) fillFields(n *blockBuf, rows []picked, d *spanData) {
+	for len(n.fields) < len(r.fields) {
+		n.fields = append(n.fields, logql.Field{})
+	}
+	n.fields = n.fields[:len(r.fields)]
+	for i := range n.fields {
+		f := &n.fields[i]
+		f.Values, f.Index = r.values[i], f.Index[:0]
+		for _, p := range rows {
+			f.Index = append(f.Index, d.fields[i][p.row])
+		}
+	}
+	n.b.Fields = n.fields
+}
+
+func (r *segReader) fillMeta(n *blockBuf, rows []picked, d *spanData) {
+	w := metaWriter{n: n, cols: &r.cols}
+	for _, p := range rows {
+		text := ""
+		if d.attrs != nil && d.attrs[p.row] >= 0 {
+			text = d.texts[d.attrs[p.row]]
+		}
+		w.row(r.x.Streams[p.stream].Resource, text)
+	}
+	w.end()
+}
+
+// metaWriter fills a block's structured metadata.
+type metaWriter struct {
+	n     *blockBuf
+	cols  *logql.Columns
+	attrs attrPairs
+	names map[string]uint32
+	any   bool
+	text  []byte
+}
+
+func (w *metaWriter) row(resource []logql.Label, text string) {
+	m := &w.n.meta
+	m.Off = append(m.Off, uint32(len(m.Name)))
+	from := len(m.Name)
+	if text != "" {
+		w.text = append(w.text[:0], text...)
+		w.attrs.Pairs(w.text, func(name, value []byte) { w.pair(string(name), value) })
+	}
+	own := m.Name[from:]
+	for _, a := range resource {
+		// What the row says itself goes before.
+		if i, ok := w.names[a.Name]; ok && slices.Contains(own, i) {
+			continue
+		}
+		w.pair(a.Name, []byte(a.Value))
+	}
+}
+
+func (w *metaWriter) pair(name string, value []byte) {
+	if !w.cols.AllMeta && !slices.Contains(w.cols.Meta, name) {
+		return
+	}
+	m := &w.n.meta
+	i, ok := w.names[name]
+	if !ok {
+		if w.names == nil {
+			w.names = make(map[string]uint32)
+		}
+		i = uint32(len(m.Names))
+		w.names[name] = i
+		m.Names = append(m.Names, name)
+	}
+	m.Name = append(m.Name, i)
+	m.Value = append(m.Value, record.Span{Off: uint32(len(m.Buf)), Len: uint32(len(value))})
+	m.Buf = append(m.Buf, value...)
+	w.any = true
+}
+
+func (w *metaWriter) end() {
+	m := &w.n.meta
+	m.Off = append(m.Off, uint32(len(m.Name)))
+	if w.any {
+		w.n.b.Meta = m
+	}
+}

@@ -1,0 +1,382 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/weirlog/weir/columns"
+	"github.com/weirlog/weir/logql"
+	"github.com/weirlog/weir/record"
+)
+
+// segmentUnit is a segment that has not been looked into.
+type segmentUnit struct {
+	g        *segment
+	min, max int64
+}
+
+func (u *segmentUnit) bounds() (int64, int64) { return u.min, u.max }
+
+func (u *segmentUnit) read(_ context.Context, c *cursor) error {
+	r, err := c.openSegment(u.g)
+	if err != nil || r == nil {
+		return err
+	}
+	return r.units()
+}
+
+func (u *segmentUnit) times(c *cursor, _ func([]int64)) (bool, error) {
+	return false, u.read(context.Background(), c)
+}
+
+// segReader is a segment as one cursor reads it.
+type segReader struct {
+	c        *cursor
+	g        *segment
+	x        *columns.Index
+	verdicts []logql.Verdict // of streams
+	streams  []*logql.Stream
+	selected []uint32 // selected[i]: how many of the first i streams are
+	cols     logql.Columns
+	maybe    bool
+	sevs     logql.SeverityMask // rows with others need not be delivered; 0: all
+	fields   []int              // promoted, for Columns.Fields; nil: not all are
+	values   [][]string
+	attrDict []string
+	hasDict  bool
+	cache    map[int]*spanData
+}
+
+// openSegment returns the reader of a segment, nil if nothing in it is wanted.
+func (c *cursor) openSegment(g *segment) (*segReader, error) {
+	x, err := c.s.cache.get(g)
+	if err != nil {
+		return nil, err
+	}
+	r := &segReader{c: c, g: g, x: x, verdicts: make([]logql.Verdict, len(x.Streams)), streams: make([]*logql.Stream, len(x.Streams)),
+		selected: make([]uint32, len(x.Streams)+1), cache: make(map[int]*spanData)}
+	inRows := func(name string) bool { _, ok := slices.BinarySearch(x.AttrNames, name); return ok }
+	severities := x.Severities[0] < x.Rows
+	for i := range x.Streams {
+		st := &x.Streams[i]
+		v := logql.No
+		if st.MaxTime >= c.start && st.MinTime < c.end {
+			if v = c.req.Selector.Stream(st.Labels); v == logql.Maybe {
+				decided := c.req.Selector.Decided(constants(st, inRows), func(name string) bool {
+					return inRows(name) || severities && (name == "level" || name == "detected_level")
+				})
+				if decided == logql.No {
+					v = logql.No
+				}
+			}
+		}
+		r.verdicts[i] = v
+		r.selected[i+1] = r.selected[i]
+		if v != logql.No {
+			r.selected[i+1]++
+			r.maybe = r.maybe || v == logql.Maybe
+		}
+	}
+	if r.selected[len(x.Streams)] == 0 {
+		return nil, nil
+	}
+	verdict := logql.Yes
+	if r.maybe {
+		verdict = logql.Maybe
+	}
+	r.cols = c.req.ColumnsFor(verdict)
+	r.sevs = c.req.Severities
+	for _, n := range [2]string{"level", "detected_level"} {
+		if inRows(n) {
+			r.sevs = 0
+		}
+		for i := range x.Streams {
+			st := &x.Streams[i]
+			if r.sevs != 0 && r.verdicts[i] != logql.No && (hasName(st.Labels, n) || hasName(st.Resource, n)) {
+				r.sevs = 0
+			}
+		}
+	}
+	if n := len(r.cols.Fields); n > 0 {
+		r.fields = make([]int, 0, n)
+		for _, f := range r.cols.Fields {
+			i, ok := x.FindField(f)
+			if !ok {
+				r.fields = nil
+				break
+			}
+			r.fields = append(r.fields, i)
+		}
+	}
+	return r, nil
+}
+
+// constants returns what is the same for all rows of a stream, sorted: its labels
+// and what of its resource no row's own metadata replaces.
+func constants(st *columns.StreamRows, inRows func(string) bool) []logql.Label {
+	if len(st.Resource) == 0 {
+		return st.Labels
+	}
+	out := slices.Clone(st.Labels)
+	for _, a := range st.Resource {
+		if !inRows(a.Name) {
+			out = append(out, a)
+		}
+	}
+	slices.SortFunc(out, func(a, b logql.Label) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+func hasName(set []logql.Label, name string) bool {
+	return slices.ContainsFunc(set, func(a logql.Label) bool { return a.Name == name })
+}
+
+// units pushes what is to be read of the segment: blocks where bodies are needed,
+// else spans.
+func (r *segReader) units() error {
+	x, c := r.x, r.c
+	var pass []byte
+	want := func(i int) bool {
+		b := &x.Blocks[i]
+		if b.MaxTime < c.start || b.MinTime >= c.end || r.selected[b.Last+1] == r.selected[b.First] {
+			return false
+		}
+		c.stats.Blocks++
+		if r.sevs != 0 && uint32(r.sevs)&b.Severities == 0 {
+			c.stats.BlocksPruned++
+			return false
+		}
+		if len(c.req.Needles) > 0 {
+			if pass == nil {
+				var err error
+				if pass, err = r.filter(); c.tolerate(err) != nil || pass == nil {
+					pass = slices.Repeat([]byte{0xff}, (len(x.Blocks)+7)/8)
+				}
+			}
+			if pass[i/8]>>(i&7)&1 == 0 {
+				c.stats.BlocksPruned++
+				return false
+			}
+		}
+		return true
+	}
+	for si := range x.Spans {
+		s := &x.Spans[si]
+		var blocks []uint32
+		odd := false
+		for i := s.Block; i < s.Block+s.Blocks; i++ {
+			if want(int(i)) {
+				blocks = append(blocks, i)
+				odd = odd || x.Blocks[i].Odd
+			}
+		}
+		if len(blocks) == 0 {
+			continue
+		}
+		body := r.cols.Body || r.cols.Size || len(c.req.Needles) > 0 || len(r.cols.Fields) > 0 && (r.fields == nil || odd)
+		if !body {
+			c.push(r.unit(si, blocks, false))
+			continue
+		}
+		for i := range blocks {
+			c.push(r.unit(si, blocks[i:i+1], true))
+		}
+	}
+	return nil
+}
+
+func (r *segReader) unit(span int, blocks []uint32, body bool) *rowsUnit {
+	u := &rowsUnit{r: r, span: span, blocks: blocks, body: body, min: r.x.Blocks[blocks[0]].MinTime, max: r.x.Blocks[blocks[0]].MaxTime}
+	for _, i := range blocks {
+		u.min, u.max = min(u.min, r.x.Blocks[i].MinTime), max(u.max, r.x.Blocks[i].MaxTime)
+	}
+	u.min, u.max = max(u.min, r.c.start), min(u.max, r.c.end)
+	return u
+}
+
+// filter returns which blocks can hold the needles, nil if it cannot tell.
+func (r *segReader) filter() ([]byte, error) {
+	if r.x.Filter.Words == 0 {
+		return nil, nil
+	}
+	_, idx, err := r.g.files()
+	if err != nil {
+		return nil, err
+	}
+	var buf []byte
+	read := func(off int64, size int) ([]byte, error) {
+		if cap(buf) < size {
+			buf = make([]byte, size)
+		}
+		buf = buf[:size]
+		r.c.stats.BytesRead += int64(size)
+		return buf, readFull(idx, buf, off)
+	}
+	var all []byte
+	for _, alternatives := range r.c.req.Needles {
+		var any []byte
+		for i := range alternatives {
+			p, ok := columns.NewProbe(alternatives[i].Text)
+			if !ok {
+				any = nil
+				break
+			}
+			blocks, err := p.Blocks(&r.x.Filter, read)
+			if err != nil {
+				return nil, err
+			}
+			if any == nil {
+				any = blocks
+				continue
+			}
+			for j := range any {
+				any[j] |= blocks[j]
+			}
+		}
+		switch {
+		case any == nil:
+		case all == nil:
+			all = any
+		default:
+			for j := range all {
+				all[j] &= any[j]
+			}
+		}
+	}
+	return all, nil
+}
+
+// spanData is the decoded columns of a span, as far as they were asked for.
+type spanData struct {
+	times  []int64
+	sev    []record.Severity
+	attrs  []int32
+	texts  []string
+	fields [][]int32
+	json   []byte
+}
+
+// maxCached bounds the decoded spans that a cursor keeps of a segment.
+const maxCached = 16
+
+func (r *segReader) page(p columns.Page) ([]byte, error) {
+	var err error
+	r.c.page, err = r.g.page(p, r.c.page)
+	r.c.stats.BytesRead += int64(p.Size)
+	return r.c.page, err
+}
+
+func (r *segReader) span(i int) *spanData {
+	d := r.cache[i]
+	if d == nil {
+		if len(r.cache) >= maxCached {
+			clear(r.cache)
+		}
+		d = &spanData{}
+		r.cache[i] = d
+	}
+	return d
+}
+
+// loadTimes decodes the times of a span.
+func (r *segReader) loadTimes(i int) (*spanData, error) {
+	d := r.span(i)
+	if d.times != nil {
+		return d, nil
+	}
+	s := &r.x.Spans[i]
+	p, err := r.page(s.Time)
+	if err == nil {
+		d.times, err = r.c.dec.Times(nil, s, p)
+	}
+	return d, err
+}
+
+// load decodes what is needed of a span.
+func (r *segReader) load(i int, severity bool) (*spanData, error) {
+	d, err := r.loadTimes(i)
+	if err != nil {
+		return d, err
+	}
+	s := &r.x.Spans[i]
+	if severity && d.sev == nil {
+		p, err := r.page(s.Severity)
+		if err != nil {
+			return d, err
+		}
+		if d.sev, err = r.c.dec.Severities(nil, s, p); err != nil {
+			return d, err
+		}
+	}
+	if (r.cols.AllMeta || len(r.cols.Meta) > 0) && len(r.x.AttrNames) > 0 && d.attrs == nil {
+		if !r.hasDict && r.x.AttrValues > 0 {
+			p, err := r.page(r.x.AttrDict)
+			if err != nil {
+				return d, err
+			}
+			if r.attrDict, err = r.c.dec.AttrValues(r.x, p); err != nil {
+				return d, err
+			}
+			r.hasDict = true
+		}
+		p, err := r.page(s.Attrs)
+		if err != nil {
+			return d, err
+		}
+		if d.attrs, d.texts, err = r.c.dec.Attrs(nil, r.x, s, r.attrDict, p); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+// loadFields decodes the promoted fields of a span.
+func (r *segReader) loadFields(i int) (*spanData, error) {
+	d := r.span(i)
+	if d.fields != nil {
+		return d, nil
+	}
+	s := &r.x.Spans[i]
+	if r.values == nil {
+		for _, f := range r.fields {
+			p, err := r.page(r.x.Fields[f].Dict)
+			if err != nil {
+				return d, err
+			}
+			v, err := columns.Values(r.x.Fields[f].Dict, r.x.Fields[f].Values, p)
+			if err != nil {
+				return d, err
+			}
+			r.values = append(r.values, v)
+		}
+	}
+	p, err := r.page(s.JSON)
+	if err != nil {
+		return d, err
+	}
+	js, err := r.c.dec.JSON(s, p)
+	if err != nil {
+		return d, err
+	}
+	d.json = slices.Clone(js)
+	var out [][]int32
+	for _, f := range r.fields {
+		p, err := r.page(s.Fields[f])
+		if err != nil {
+			return d, err
+		}
+		idx, err := r.c.dec.Field(make([]int32, 0, s.Rows), r.x, f, s, p)
+		if err != nil {
+			return d, err
+		}
+		for j := range idx {
+			if idx[j] < 0 && d.json[j>>3]>>(j&7)&1 == 0 {
+				idx[j] = logql.NoObject
+			}
+		}
+		out = append(out, idx)
+	}
+	d.fields = out
+	return d, nil
+}

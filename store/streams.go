@@ -1,0 +1,160 @@
+package store
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+
+	"github.com/weirlog/weir/columns"
+	"github.com/weirlog/weir/record"
+	"github.com/zeebo/xxh3"
+)
+
+// indexLabels are the canonical attributes that are labels of the index; the
+// other canonical ones are structured metadata, the same for all rows of a
+// stream. Attributes with other names were labels where they came from, and are
+// labels here.
+var indexLabels = map[string]bool{
+	record.AttrCluster: true, record.AttrNamespace: true, record.AttrNode: true, record.AttrWorkload: true, record.AttrApp: true,
+	record.AttrService: true, record.AttrContainer: true, record.AttrPod: true, record.AttrStream: true, record.AttrInput: true,
+	record.AttrPodUID: false, record.AttrContainerID: false, record.AttrRestart: false, record.AttrImage: false, record.AttrFile: false,
+}
+
+// streamOf returns the labels and the resource of a stream.
+func streamOf(s *record.Stream) columns.Stream {
+	var out columns.Stream
+	add := func(set *[]record.Attr, name, value string) {
+		name = labelName(name)
+		for _, have := range [2][]record.Attr{out.Labels, out.Resource} {
+			for slices.ContainsFunc(have, func(a record.Attr) bool { return a.Name == name }) {
+				name += "_"
+			}
+		}
+		*set = append(*set, record.Attr{Name: name, Value: strings.ToValidUTF8(value, "\ufffd")})
+	}
+	for _, a := range s.Attrs() {
+		if index, canonical := indexLabels[a.Name]; index || !canonical {
+			add(&out.Labels, a.Name, a.Value)
+		}
+	}
+	for _, a := range s.Attrs() {
+		if index, canonical := indexLabels[a.Name]; canonical && !index {
+			add(&out.Resource, a.Name, a.Value)
+		}
+	}
+	for _, a := range s.Labels() {
+		add(&out.Resource, "label_"+a.Name, a.Value)
+	}
+	for _, a := range s.Annotations() {
+		add(&out.Resource, "annotation_"+a.Name, a.Value)
+	}
+	for _, set := range [2][]record.Attr{out.Labels, out.Resource} {
+		slices.SortFunc(set, func(a, b record.Attr) int { return strings.Compare(a.Name, b.Name) })
+	}
+	out.ID = xxh3.Hash(appendSet(nil, out.Labels))
+	return out
+}
+
+func labelName(s string) string {
+	s = record.SanitizeName(s)
+	if s == "" || s[0] >= '0' && s[0] <= '9' {
+		s = "_" + s
+	}
+	return s
+}
+
+// streamKey is what tells streams apart, and what the log has of one.
+func streamKey(dst []byte, s *columns.Stream) []byte {
+	return appendSet(appendSet(dst, s.Labels), s.Resource)
+}
+
+func appendSet(dst []byte, set []record.Attr) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(set)))
+	for _, a := range set {
+		dst = binary.AppendUvarint(dst, uint64(len(a.Name)))
+		dst = append(dst, a.Name...)
+		dst = binary.AppendUvarint(dst, uint64(len(a.Value)))
+		dst = append(dst, a.Value...)
+	}
+	return dst
+}
+
+// parseStream reads what streamKey wrote.
+func parseStream(p []byte) (s columns.Stream, ok bool) {
+	r := reader{p: p}
+	labels := r.p
+	s.Labels = r.set()
+	s.ID = xxh3.Hash(labels[:len(labels)-len(r.p)])
+	s.Resource = r.set()
+	return s, !r.bad && len(r.p) == 0
+}
+
+// reader takes apart what is in memory; after an error it is bad and everything
+// is zero.
+type reader struct {
+	p   []byte
+	bad bool
+}
+
+func (r *reader) u() uint64 {
+	v, n := binary.Uvarint(r.p)
+	if n <= 0 {
+		r.bad, r.p = true, nil
+		return 0
+	}
+	r.p = r.p[n:]
+	return v
+}
+
+func (r *reader) i() int64 {
+	v, n := binary.Varint(r.p)
+	if n <= 0 {
+		r.bad, r.p = true, nil
+		return 0
+	}
+	r.p = r.p[n:]
+	return v
+}
+
+func (r *reader) bytes(n uint64) []byte {
+	if n > uint64(len(r.p)) {
+		r.bad, r.p = true, nil
+		return nil
+	}
+	v := r.p[:n]
+	r.p = r.p[n:]
+	return v
+}
+
+func (r *reader) set() []record.Attr {
+	n := r.u()
+	if n > uint64(len(r.p)) {
+		r.bad = true
+		return nil
+	}
+	var out []record.Attr
+	for range n {
+		name := string(r.bytes(r.u()))
+		out = append(out, record.Attr{Name: name, Value: string(r.bytes(r.u()))})
+	}
+	return out
+}
+
+// compareStreams is the order of streams in a segment: by labels, so that what
+// belongs together compresses together and the rows of equal labels are
+// neighbours.
+func compareStreams(a, b *columns.Stream) int {
+	if c := compareSets(a.Labels, b.Labels); c != 0 {
+		return c
+	}
+	return compareSets(a.Resource, b.Resource)
+}
+
+func compareSets(a, b []record.Attr) int {
+	return slices.CompareFunc(a, b, func(x, y record.Attr) int {
+		if c := strings.Compare(x.Name, y.Name); c != 0 {
+			return c
+		}
+		return strings.Compare(x.Value, y.Value)
+	})
+}
