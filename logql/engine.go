@@ -134,6 +134,8 @@ type scan struct {
 	e      entry
 
 	verdicts map[*Stream]Verdict
+	last     *Stream // of the row before, with its verdict
+	lastSays Verdict
 	fields   []string
 	values   []fieldValue
 }
@@ -163,11 +165,15 @@ func (s *scan) enter(b *Block) error {
 }
 
 func (s *scan) verdict(st *Stream) Verdict {
+	if st == s.last {
+		return s.lastSays
+	}
 	v, ok := s.verdicts[st]
 	if !ok {
 		v = s.p.selector.Stream(st.Labels)
 		s.verdicts[st] = v
 	}
+	s.last, s.lastSays = st, v
 	return v
 }
 
