@@ -236,6 +236,9 @@ func (s *scan) row(b *Block, i int) bool {
 	if b.Fields != nil {
 		s.setFields(b, i)
 	} else {
+		if len(s.p.hints) > 0 && s.p.hopeless(e) {
+			return false
+		}
 		e.fields, e.noJSON = nil, false
 	}
 	if !s.p.runStages(e) {

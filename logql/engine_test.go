@@ -241,7 +241,7 @@ func randomLog(r *rand.Rand) string {
 	q := pickOne(r, `{app="a"}`, `{app=~"a|b"}`, `{app=~".+"}`, `{app=~".+", pod!="p"}`, `{app!=""}`, `{app=~".+", trace="1"}`, `{app=~".+", level="error"}`, `{app=~".+", detected_level!="info"}`)
 	for range r.IntN(4) {
 		q += pickOne(r, ` |= "a"`, ` != "et"`, " |~ `(?i)error`", " |~ `err|alp`", ` |> "<_>a<_>"`, ` | json`, ` | logfmt`, ` | pattern "<x> <y>"`, " | regexp `n.{1,2}(?P<rx>\\d+)`",
-			` | w="alpha"`, ` | n > 5`, ` | t < 1s`, ` | level="error" or n < 10`, ` | label_format z="{{.n}}x"`, ` | line_format "{{.w}} {{.n}}"`, ` | drop pod, w`, ` | keep n, app`, ` | in_v="1"`, ` | detected_level=~"error|warn"`)
+			` | w="alpha"`, ` | n="7" and w!="x"`, ` | json | w="delta error"`, ` | logfmt | n="3"`, ` | label_format n="7" | json | n="7"`, ` | n > 5`, ` | t < 1s`, ` | level="error" or n < 10`, ` | label_format z="{{.n}}x"`, ` | line_format "{{.w}} {{.n}}"`, ` | drop pod, w`, ` | keep n, app`, ` | in_v="1"`, ` | detected_level=~"error|warn"`)
 	}
 	return q
 }

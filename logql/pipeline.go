@@ -19,6 +19,8 @@ type pipeline struct {
 	lines    []*lineFilter // before anything else, as the line is still itself
 	stages   []stage
 
+	hints []hint // of the stages, decided before them
+
 	needles    Needles
 	severities SeverityMask
 	refs       refs
@@ -52,7 +54,7 @@ func newPipeline(q *LogExpr, tail []stageExpr, out []string, allOut bool) (*pipe
 	}
 	p.refs.add(out...)
 	p.refs.all = allOut
-	parsers, early := 0, true
+	parsers, early, hinting, pure := 0, true, false, true
 	p.onlyJSON = true
 	mask := selectorSeverities(p.selector)
 	for _, x := range slices.Concat(q.stages, tail) {
@@ -71,18 +73,24 @@ func newPipeline(q *LogExpr, tail []stageExpr, out []string, allOut bool) (*pipe
 			if early {
 				mask &= filterSeverities(x)
 			}
+			if hinting {
+				p.hints = hints(p.hints, x)
+			}
 		case *parserExpr:
 			parsers++
 			early = false
+			hinting = parsers == 1 && pure && x.kind != "unpack"
 			p.parses = true
 			p.changes = p.changes || x.kind == "unpack"
 			p.onlyJSON = p.onlyJSON && x.kind == "json" && len(x.fields) == 0 && parsers == 1
 		case *captureExpr:
 			early, p.parses, p.onlyJSON = false, true, false
+			hinting = false
 		case *lineFormatExpr, *decolorizeExpr:
+			hinting, pure = false, false
 			p.changes, p.parses, p.onlyJSON = true, true, false
 		default: // label_format, drop, keep
-			early = false
+			early, hinting, pure = false, false, false
 		}
 		p.stages = append(p.stages, s)
 	}
