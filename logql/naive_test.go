@@ -165,11 +165,7 @@ func naiveOver(e *rangeExpr, rows []naiveRow, at int64) (float64, bool) {
 	return counterRate(ps, at-e.offset-e.interval, at-e.offset)
 }
 
-// naiveEdge is the first or last value. Of several at that time any will do;
-// generated data is such that rows of a stream come in order, so that only
-// different streams can tie: then the smallest source position decides, as for
-// the engine it is open. The test data avoids the question by leaving the value
-// out of account.
+// naiveEdge is the first or last value.
 func naiveEdge(e *rangeExpr, rows []naiveRow) float64 {
 	if e.fn == "first_over_time" {
 		return rows[0].value
