@@ -115,6 +115,10 @@ func (r *metricRun) evalVector(q *vectorExpr) (*matrix, error) {
 		if g == nil {
 			g = &grouping{}
 		}
+		if u := in.unwrap; u != nil && !g.without {
+			// The function alone would not have the label that it unwraps.
+			g = &grouping{names: slices.DeleteFunc(slices.Clone(g.names), func(n string) bool { return n == u.name })}
+		}
 		return r.evalRange(in, g)
 	}
 	v, err := r.eval(q.inner)
