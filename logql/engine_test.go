@@ -270,9 +270,19 @@ func randomMetric(r *rand.Rand, depth int) string {
 	case 1:
 		return "sum by (" + pickOne(r, "app", "w", "n, level", "detected_level", "") + ") (" + randomRange(r) + ")"
 	case 2:
-		return "sum by (app) (" + randomMetric(r, depth-1) + ") " + pickOne(r, "+", "/", ">", "== bool", "and", "or", "unless", "* on (app)") + " sum by (app) (" + randomMetric(r, depth-1) + ")"
+		if op := pickOne(r, "+", "/", ">", "== bool", "and", "or", "unless", "* on (app)"); op == ">" || op == "== bool" {
+			return randomCount(r) + " " + op + " " + randomCount(r)
+		} else {
+			return "sum by (app) (" + randomMetric(r, depth-1) + ") " + op + " sum by (app) (" + randomMetric(r, depth-1) + ")"
+		}
 	}
-	return pickOne(r, "topk(2, ", "bottomk by (app) (1, ") + randomMetric(r, depth-1) + ")"
+	return pickOne(r, "topk(2, ", "bottomk by (app) (1, ") + randomCount(r) + ")"
+}
+
+// randomCount yields whole numbers, which can be compared whatever the order
+// they were added up in.
+func randomCount(r *rand.Rand) string {
+	return "sum by (app) (" + pickOne(r, "count_over_time", "bytes_over_time") + "(" + randomLog(r) + ` | __error__="" ` + pickOne(r, "[5s]", "[20s] offset 3s") + "))"
 }
 
 // The engine must say the same as an evaluator that does it the slow way: row
