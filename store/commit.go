@@ -174,7 +174,8 @@ func (s *Store) makeRoom() {
 }
 
 // Flush makes segments of everything that is acknowledged. It is for snapshots
-// and tests: nothing is more durable for it.
+// and tests: nothing is more durable for it. It returns the error of an attempt
+// that failed, which is repeated all the same.
 func (s *Store) Flush(ctx context.Context) error {
 	s.mu.Lock()
 	want := s.active
@@ -186,6 +187,10 @@ func (s *Store) Flush(ctx context.Context) error {
 		if s.active != want && s.sealed != want {
 			s.mu.Unlock()
 			return nil
+		}
+		if err := s.flushErr; err != nil && s.sealed != nil {
+			s.mu.Unlock()
+			return err
 		}
 		if s.active == want {
 			if len(want.rows) == 0 && s.sealed == nil {

@@ -46,6 +46,10 @@ func (s *Store) flushLoop(ctx context.Context) {
 			}
 			delay = min(max(2*delay, 100*time.Millisecond), 30*time.Second)
 			s.stats.flushErrors.Add(1)
+			s.mu.Lock()
+			s.flushErr = err
+			s.noteFlush()
+			s.mu.Unlock()
 			s.log.Error("rows cannot be made into segments; they stay in the log, and it is tried again", "error", err, "in", delay)
 			continue
 		}
@@ -72,15 +76,21 @@ func (s *Store) flush(ctx context.Context, sw *segmentWriter, m *memtable) error
 	}
 	s.mu.Lock()
 	s.publish(s.newSegments(infos), nil)
-	s.sealed = nil
-	close(s.flushed)
-	s.flushed = make(chan struct{})
+	s.sealed, s.flushErr = nil, nil
+	s.noteFlush()
 	s.mu.Unlock()
 	m.refs.Add(-1) // the store's own
 	s.stats.flushes.Add(1)
 	s.removeLogs(m.nextWAL)
 	poke(s.keepWake)
 	return nil
+}
+
+// noteFlush tells those who wait for a flush how the last attempt ended. mu is
+// held.
+func (s *Store) noteFlush() {
+	close(s.flushed)
+	s.flushed = make(chan struct{})
 }
 
 func (s *Store) newSegments(infos []segmentInfo) []*segment {

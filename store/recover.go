@@ -69,6 +69,12 @@ func (s *Store) recover() error {
 	if err := s.reconcile(fresh || d.places > 0); err != nil {
 		return err
 	}
+	if m.f == nil {
+		// From now on, segments without a manifest mean that it was lost.
+		if err := m.rewrite(); err != nil {
+			return err
+		}
+	}
 	for _, st := range m.sources {
 		if f, ok := st.source(); ok {
 			s.sources[f.id] = f
@@ -77,10 +83,6 @@ func (s *Store) recover() error {
 	s.clock.start(s.cfg.Now(), m.seen, s.newest())
 	if err := s.replay(); err != nil {
 		return err
-	}
-	if fresh {
-		// The first edit makes the manifest; a full disk may wait till then.
-		s.log.Info("a store begins", "rows in logs", s.recovery.Rows)
 	}
 	if r := &s.recovery; r.Places > 0 || r.LostRows > 0 || r.Missing > 0 || len(r.Quarantined) > 0 {
 		s.log.Error("the store was damaged", "places", r.Places, "bytes", r.Damaged, "rows without stream", r.LostRows,

@@ -31,7 +31,8 @@ type Store struct {
 	pending  *group    // what the committer takes next
 	full     bool      // the active memtable waits for its turn: nobody may append
 	room     chan struct{}
-	flushed  chan struct{} // closed after each flush
+	flushed  chan struct{} // closed after each attempt to flush
+	flushErr error         // of the last one
 	closing  bool
 	sources  map[record.ID]*source
 	changed  map[record.ID]struct{} // sources, since the last rotation
