@@ -93,10 +93,14 @@ func (in *Input) flush() {
 	if in.flushFailed {
 		return
 	}
+	news := 0
 	for _, c := range in.ring {
 		in.advance(c)
+		if c.dirty {
+			news++
+		}
 	}
-	if in.putChanged() {
+	if news <= flushNews && in.putChanged() {
 		in.unsaved = true
 		in.flushFailed = in.cfg.Checkpoint.Flush() != nil
 	}

@@ -70,14 +70,16 @@ const fullScan = 10 * time.Second
 
 // saveEvery is how often positions are saved. At first it is more often, so
 // that a process that never lives long still makes progress. In between, if
-// there are few files, they are flushed: what a kill makes us send again is
-// then what was read in flushEvery and what was under way.
+// there are few files and few of them have news, these are flushed: what a kill
+// makes us send again is then what was read in flushEvery and what was under
+// way. Where many have news at once it would write more than it saves.
 const (
 	saveEvery      = time.Second
 	saveEveryYoung = 100 * time.Millisecond
 	youth          = 3 * time.Second
 	flushEvery     = 20 * time.Millisecond
 	flushFiles     = 500
+	flushNews      = 64
 )
 
 // New returns an Input. It reads the checkpoint and lists the hold directory but
