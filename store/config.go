@@ -45,6 +45,8 @@ type Config struct {
 
 	// CacheBytes bounds the indexes of segments kept in memory. Default 32 MiB.
 	CacheBytes int64
+
+	retry time.Duration // at most between attempts to write segments; default 5 s
 }
 
 // Rule is a retention of its own.
@@ -81,6 +83,9 @@ func (c *Config) setDefaults() error {
 	def(&c.CacheBytes, 32<<20)
 	if c.MemtableAge == 0 {
 		c.MemtableAge = 30 * time.Minute
+	}
+	if c.retry == 0 {
+		c.retry = 5 * time.Second
 	}
 	if c.Check == 0 {
 		c.Check = time.Minute

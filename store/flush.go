@@ -44,7 +44,7 @@ func (s *Store) flushLoop(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			delay = min(max(2*delay, 100*time.Millisecond), 30*time.Second)
+			delay = min(max(2*delay, 10*time.Millisecond), s.cfg.retry)
 			s.stats.flushErrors.Add(1)
 			s.mu.Lock()
 			s.flushErr = err

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -80,7 +81,9 @@ func batch(lines []line) record.Part {
 func send(s *Store, lines ...line) (ack.Result, error) {
 	p := batch(lines)
 	defer p.Finish()
-	return s.Send(context.Background(), []record.Part{p})
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	return s.Send(ctx, []record.Part{p})
 }
 
 func mustSend(t testing.TB, s *Store, lines ...line) {

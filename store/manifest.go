@@ -164,7 +164,7 @@ func (m *manifest) apply(e *edit) {
 // as this process is concerned; the file is written anew before the next.
 func (m *manifest) commit(e *edit) error {
 	if m.f == nil {
-		if err := m.rewrite(); err != nil {
+		if err := m.rewrite(true); err != nil {
 			return err
 		}
 	}
@@ -182,7 +182,7 @@ func (m *manifest) commit(e *edit) error {
 		// it takes the place of this one.
 		m.f.Close()
 		m.f = nil
-		if e := m.rewrite(); e != nil {
+		if e := m.rewrite(true); e != nil {
 			err = errors.Join(err, e)
 		}
 		return fmt.Errorf("write manifest: %w", err)
@@ -192,13 +192,13 @@ func (m *manifest) commit(e *edit) error {
 	m.apply(e)
 	if m.end > 1<<20+4*m.live {
 		// The edit is durable; that the file stays long is no failure of it.
-		m.rewrite()
+		m.rewrite(false)
 	}
 	return nil
 }
 
 // rewrite writes the state as a new file.
-func (m *manifest) rewrite() error {
+func (m *manifest) rewrite(keepRemoved bool) error {
 	e := edit{Floor: m.floor, LastSeq: m.lastSeq, Seen: m.seen}
 	for _, s := range m.segments {
 		e.Add = append(e.Add, s)
@@ -206,9 +206,15 @@ func (m *manifest) rewrite() error {
 	for _, s := range m.sources {
 		e.Sources = append(e.Sources, s)
 	}
-	// What must not come back: the number of the last segment.
+	// What must not come back: the number of the last segment, and files that
+	// may not have been removed yet.
 	if _, ok := m.segments[m.highest]; !ok && m.highest > 0 {
 		e.Remove = append(e.Remove, m.highest)
+	}
+	if keepRemoved {
+		for n := range m.removed {
+			e.Remove = append(e.Remove, n)
+		}
 	}
 	p, err := json.Marshal(&e)
 	if err != nil {
@@ -240,7 +246,9 @@ func (m *manifest) rewrite() error {
 	}
 	m.f, m.end, m.live = f, int64(len(b)), int64(len(b))
 	m.seq++
-	clear(m.removed)
+	if !keepRemoved {
+		clear(m.removed)
+	}
 	for _, n := range e.Remove {
 		m.removed[n] = true
 	}

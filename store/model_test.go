@@ -38,7 +38,7 @@ type model struct {
 func newModel(t testing.TB, seed uint64) *model {
 	m := &model{t: t, seed: seed, r: rand.New(rand.NewPCG(seed, 1)), fs: newCrashFS(seed), acked: map[string]line{}, maybe: map[string]line{},
 		copies: map[string]int{}, files: map[uint64]int64{}, now: time.Unix(0, base+4*dayNs), log: &strings.Builder{}}
-	m.cfg = Config{MemtableBytes: 8 << 10, SegmentBytes: 64 << 10, Check: -1, Now: func() time.Time { return m.now }}
+	m.cfg = Config{MemtableBytes: 8 << 10, SegmentBytes: 64 << 10, Check: -1, retry: 20 * time.Millisecond, Now: func() time.Time { return m.now }}
 	if testing.Verbose() && os.Getenv("WEIR_TEST_LOG") != "" {
 		m.cfg.Log = slog.New(slog.NewTextHandler(m.log, nil))
 	}
@@ -62,7 +62,11 @@ func (m *model) open() {
 			return
 		}
 		if !errors.Is(err, errCrashed) {
-			m.fatalf("open: %v", err)
+			if m.fs.failOp == nil && m.fs.failSync == nil && m.fs.room < 0 {
+				m.fatalf("open: %v", err)
+			}
+			m.fs.failSync, m.fs.failOp, m.fs.room = nil, nil, -1
+			continue
 		}
 		m.fs = m.fs.restart()
 		if m.r.IntN(2) == 0 {
@@ -116,7 +120,15 @@ func (m *model) send() {
 	if len(ls) == 0 {
 		return
 	}
-	_, err := send(m.s, ls...)
+	p := batch(ls)
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	if m.fs.failOp == nil && m.fs.failSync == nil && m.fs.room < 0 {
+		cancel()
+		ctx, cancel = context.WithTimeout(context.Background(), 20*time.Second)
+	}
+	_, err := m.s.Send(ctx, []record.Part{p})
+	cancel()
+	p.Finish()
 	for _, l := range ls {
 		if l.gen == 0 {
 			m.copies[l.body]++
@@ -286,4 +298,3 @@ func TestFailure53_54_64_Crash(t *testing.T) { runModel(t, modelRuns(40), false)
 // FAILURES 55, 56: failed syncs, no room, failing operations, and crashes.
 func TestFailure55_56_FaultyDisk(t *testing.T) { runModel(t, modelRuns(40), true) }
 
-var _ = record.Unknown

@@ -66,14 +66,14 @@ func (s *Store) recover() error {
 	s.recovery.Places += d.places
 	s.recovery.Damaged += d.bytes
 	s.recovery.Torn += d.torn
-	if err := s.reconcile(fresh || d.places > 0); err != nil {
+	// What was read may never have become durable, if the last process met with a
+	// failed sync and ended: nothing is done in its name before it is. And from now
+	// on, segments without a manifest mean that it was lost.
+	if err := m.rewrite(true); err != nil {
 		return err
 	}
-	if m.f == nil {
-		// From now on, segments without a manifest mean that it was lost.
-		if err := m.rewrite(); err != nil {
-			return err
-		}
+	if err := s.reconcile(fresh || d.places > 0); err != nil {
+		return err
 	}
 	for _, st := range m.sources {
 		if f, ok := st.source(); ok {
@@ -265,12 +265,11 @@ func (s *Store) replay() error {
 	}
 	s.wal.n = max(s.wal.n, m.floor)
 	s.active = newMemtable(first)
-	for i, n := range files {
+	for _, n := range files {
 		if err := s.replayFile(n); err != nil {
 			return err
 		}
-		a := s.active
-		if a.bytes < s.cfg.MemtableBytes || i == len(files)-1 {
+		if s.active.bytes < s.cfg.MemtableBytes {
 			continue
 		}
 		// All of it is in files up to this one.
@@ -278,6 +277,56 @@ func (s *Store) replay() error {
 			return err
 		}
 	}
+	return s.relog(files)
+}
+
+// relog writes what the memtable has to new log files. What was read may be in
+// memory only, if the last process met with a failed sync and ended; a duplicate
+// that is sent now is acknowledged because of it.
+func (s *Store) relog(files []uint64) error {
+	if len(s.active.rows) == 0 {
+		return nil
+	}
+	old := s.wal.n
+	for _, n := range files {
+		if n < s.active.firstWAL {
+			continue
+		}
+		f, err := s.fs.Open(walName(n), false)
+		if err != nil {
+			return fmt.Errorf("open log: %w", err)
+		}
+		b, err := readFile(f)
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("read log %s: %w", walName(n), err)
+		}
+		var out []byte
+		eachFrame(b, func(number uint64, p []byte) error {
+			at := len(out)
+			out = append(append(out, make([]byte, frameHeader)...), p...)
+			sealFrame(out[at:], number)
+			return nil
+		})
+		if len(out) == 0 {
+			continue
+		}
+		if err := s.wal.create(nil); err != nil {
+			return err
+		}
+		if _, err := s.wal.append([][]byte{out}); err != nil {
+			return err
+		}
+		if err := s.wal.close(); err != nil {
+			return fmt.Errorf("close log: %w", err)
+		}
+	}
+	// The sources are those of the old floor: frames add up from there.
+	if err := s.commitEdit(&edit{Floor: old + 1}); err != nil {
+		return err
+	}
+	s.active.firstWAL = old + 1
+	s.removeLogs(old + 1)
 	return nil
 }
 

@@ -71,6 +71,7 @@ func (w *wal) append(frames [][]byte) (synced bool, err error) {
 		end += int64(len(p))
 	}
 	if err := w.f.Sync(); err != nil {
+		w.f.Truncate(w.end)
 		w.poison()
 		return true, fmt.Errorf("sync log: %w", err)
 	}
