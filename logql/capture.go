@@ -90,7 +90,6 @@ func newPatternStage(e *captureExpr) (*patternStage, error) {
 }
 
 func (s *patternStage) process(e *entry) bool {
-	e.begin()
 	line := e.line
 	for i := 0; i < len(s.pieces); i++ {
 		p := &s.pieces[i]
@@ -144,29 +143,26 @@ func newLikePattern(s string, pos int) (*likePattern, error) {
 	return &likePattern{ps}, nil
 }
 
-// match reports whether the whole line is like the pattern.
+// match reports whether the line is like the pattern, as Loki does it: the
+// first text may stand anywhere unless <_> comes before it, each text is looked
+// for where it first stands, <_> takes at least one byte, and the end of the
+// pattern is the end of the line.
 func (l *likePattern) match(line []byte) bool {
-	if len(l.pieces) == 0 {
-		return len(line) == 0
-	}
+	gap := false
 	for i := range l.pieces {
 		p := &l.pieces[i]
 		if p.cap {
+			gap = true
 			continue
 		}
-		if i == len(l.pieces)-1 { // the last one ends the line
-			if i == 0 {
-				return bytes.Equal(line, p.lit)
-			}
-			return bytes.HasSuffix(line, p.lit)
-		}
 		n := bytes.Index(line, p.lit)
-		if n < 0 || i == 0 && n > 0 {
+		if n < 0 || gap && n == 0 {
 			return false
 		}
 		line = line[n+len(p.lit):]
+		gap = false
 	}
-	return true
+	return gap == (len(line) > 0)
 }
 
 // needle returns the longest literal of the pattern.
@@ -212,7 +208,6 @@ func newRegexpStage(e *captureExpr) (*regexpStage, error) {
 }
 
 func (s *regexpStage) process(e *entry) bool {
-	e.begin()
 	if s.fast.need != "" && !s.fast.needIn(view(e.line)) {
 		return true
 	}

@@ -45,7 +45,6 @@ type entry struct {
 	fields []fieldValue // what json would extract, if the source said
 	noJSON bool         // and the line is no object
 
-	mark  int // parsed[mark:] are of the stage at work
 	arena []byte
 }
 
@@ -57,7 +56,6 @@ func (e *entry) reset(base []Label, line []byte, time int64) {
 	e.line, e.time, e.base = line, time, base
 	e.meta, e.parsed, e.gone = e.meta[:0], e.parsed[:0], e.gone[:0]
 	e.err, e.details = "", ""
-	e.mark = 0
 	e.arena = e.arena[:0]
 }
 
@@ -117,11 +115,8 @@ func (e *entry) get(name string) (string, bool) {
 	return "", false
 }
 
-// begin tells that another stage extracts labels now.
-func (e *entry) begin() { e.mark = len(e.parsed) }
-
-// extract adds what a parser found; of a name that a line has twice the first
-// counts. It reports whether there was room.
+// extract adds what a parser found; of a name that is found twice, by whichever
+// parser, the first counts. It reports whether there was room.
 func (e *entry) extract(name, value string) bool {
 	if name == "" {
 		return true
@@ -129,10 +124,7 @@ func (e *entry) extract(name, value string) bool {
 	if has(e.base, name) || has(e.meta, name) {
 		name = e.concat(name, duplicateSuffix)
 	}
-	if i := index(e.parsed, name); i >= 0 {
-		if i < e.mark {
-			e.parsed[i].Value = value
-		}
+	if has(e.parsed, name) {
 		return true
 	}
 	if len(e.parsed) >= maxLabels {
@@ -168,19 +160,14 @@ func (e *entry) remove(name string) {
 	}
 	if i := index(e.parsed, name); i >= 0 {
 		e.parsed = slices.Delete(e.parsed, i, i+1)
-		e.mark = min(e.mark, len(e.parsed))
 	}
 	if !slices.Contains(e.gone, name) {
 		e.gone = append(e.gone, name)
 	}
 }
 
-// fail notes an error, if there is none yet.
-func (e *entry) fail(kind, details string) {
-	if e.err == "" {
-		e.err, e.details = kind, details
-	}
-}
+// fail notes an error; the last one counts.
+func (e *entry) fail(kind, details string) { e.err, e.details = kind, details }
 
 // labels appends everything that the row is labelled with now, sorted.
 func (e *entry) labels(dst []Label) []Label {

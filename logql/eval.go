@@ -74,7 +74,7 @@ func (t *test) match(v string) bool {
 		return ok && t.compare(x)
 	}
 	if t.ips != nil {
-		return t.ips.matchValue(v) == (t.op == opEq)
+		return t.ips.matchLine([]byte(v)) == (t.op == opEq)
 	}
 	switch t.op {
 	case opEq:

@@ -47,13 +47,8 @@ func (m *ips) has(a netip.Addr) bool {
 	return a.Is4() == m.from.Is4() && !a.Less(m.from) && !m.to.Less(a)
 }
 
-// matchValue reports whether the value is such an address.
-func (m *ips) matchValue(v string) bool {
-	a, err := netip.ParseAddr(strings.TrimSpace(v))
-	return err == nil && m.has(a)
-}
-
-// matchLine reports whether such an address stands in the line.
+// matchLine reports whether such an address stands in the line (or value, which
+// may have a port behind the address).
 func (m *ips) matchLine(line []byte) bool {
 	for i := 0; i < len(line); {
 		if !isAddr(line[i]) {

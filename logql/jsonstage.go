@@ -23,7 +23,6 @@ type jsonStage struct {
 const maxJSONDepth = 64
 
 func (s *jsonStage) process(e *entry) bool {
-	e.begin()
 	if e.fields != nil || e.noJSON {
 		if e.noJSON {
 			e.fail(errJSON, "the line is not a JSON object")
@@ -347,7 +346,8 @@ func (s *wanted) beneath(prefix []byte, key []byte) bool {
 	return false
 }
 
-// jsonPathStage is json with expressions.
+// jsonPathStage is json with expressions. Like Loki it reads only as far as it
+// must: what is wrong with the rest of a line is no error.
 type jsonPathStage struct {
 	items []jsonPathItem
 }
@@ -364,20 +364,14 @@ type jsonStep struct {
 }
 
 func (s *jsonPathStage) process(e *entry) bool {
-	e.begin()
 	w := jsonText{p: e.line}
-	i := w.space(0)
-	if c := w.at(i); c != '{' && c != '[' {
-		e.fail(errJSON, "the line is not JSON")
-		return true
-	}
-	if end := w.nested(i); end < 0 || w.space(end) != len(e.line) {
+	if c := w.at(0); c != '{' && c != '[' && c != '"' {
 		e.fail(errJSON, "the line is not JSON")
 		return true
 	}
 	for k := range s.items {
 		it := &s.items[k]
-		text, escaped, kind, ok := w.find(e, i, it.path)
+		text, escaped, kind, ok := w.find(e, 0, it.path)
 		switch {
 		case !ok || kind == 'z':
 			e.extract(it.label, "")
@@ -398,6 +392,9 @@ func (w *jsonText) find(e *entry, i int, path []jsonStep) (text []byte, escaped 
 		}
 	}
 	text, escaped, kind, end := w.value(i)
+	if end < 0 {
+		e.fail(errJSON, w.why)
+	}
 	return text, escaped, kind, end >= 0
 }
 
@@ -497,23 +494,23 @@ func parseJSONPath(s string, pos int) ([]jsonStep, error) {
 }
 
 // unpackStage undoes Promtail's pack: string members become labels, _entry the
-// line.
-type unpackStage struct{}
+// line. A line without _entry was not packed.
+type unpackStage struct{ found []Label }
 
-func (unpackStage) process(e *entry) bool {
-	e.begin()
+func (s *unpackStage) process(e *entry) bool {
 	w := jsonText{p: e.line}
-	i := w.space(0)
-	if w.at(i) != '{' {
+	if w.at(0) != '{' {
 		e.fail(errJSON, "the line is not a JSON object")
 		return true
 	}
-	if end := w.nested(i); end < 0 || w.space(end) != len(e.line) {
+	if end := w.nested(0); end < 0 || w.space(end) != len(e.line) {
 		e.fail(errJSON, "the line is not a JSON object")
 		return true
 	}
+	s.found = s.found[:0]
+	packed := false
 	line := e.line
-	for i = w.space(i + 1); w.at(i) == '"'; {
+	for i := w.space(1); w.at(i) == '"'; {
 		key, keyEscaped, next := w.str(i)
 		if next < 0 {
 			break
@@ -526,21 +523,30 @@ func (unpackStage) process(e *entry) bool {
 			break
 		}
 		if kind == 's' {
+			name, text := view(key), view(val)
 			if keyEscaped {
-				key = []byte(e.unescape(key))
+				name = e.unescape(key)
 			}
-			text := val
 			if escaped {
-				text = []byte(e.unescape(val))
+				text = e.unescape(val)
 			}
-			if string(key) == "_entry" {
-				line = text
-			} else if name := e.sanitized(key); !e.extract(name, view(text)) {
-				e.fail(errJSON, "more members than are extracted from one line")
+			if name == "_entry" {
+				packed, line = true, []byte(text)
+			} else {
+				s.found = append(s.found, Label{Name: name, Value: text})
 			}
 		}
 		if i = w.space(end); w.at(i) == ',' {
 			i = w.space(i + 1)
+		}
+	}
+	if !packed {
+		return true
+	}
+	for _, l := range s.found {
+		if !e.extract(e.sanitized([]byte(l.Name)), l.Value) {
+			e.fail(errJSON, "more members than are extracted from one line")
+			break
 		}
 	}
 	e.line = line

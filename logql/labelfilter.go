@@ -49,33 +49,33 @@ func (b *labelBool) pass(e *entry) bool {
 }
 
 // labelTest is one comparison. A value that cannot be compared with a number
-// is an error, which keeps the row and labels it; rows with an error pass
-// whatever is not about text, as only text can be told from them.
+// is an error, which keeps the row and labels it unless it is so already. Rows
+// with an error pass a comparison with an address.
 type labelTest struct {
 	*test
 }
 
 func (t *labelTest) pass(e *entry) bool {
-	if t.isNo || t.ips != nil {
-		if e.err != "" {
-			return true
-		}
-		v, ok := e.get(t.name)
-		if !ok {
-			return false
-		}
-		if t.ips != nil {
-			return t.match(v)
-		}
-		x, ok := t.convert(v)
-		if !ok {
-			e.fail(errFilter, fmt.Sprintf("%s: %.100q is not a %s", t.name, v, [...]string{"number", "duration", "size"}[t.num.unit]))
-			return true
-		}
+	if t.ips != nil && e.err != "" {
+		return true
+	}
+	v, ok := e.get(t.name)
+	switch {
+	case t.ips != nil:
+		return ok && t.match(v)
+	case !t.isNo:
+		return t.match(v)
+	case !ok:
+		return false
+	}
+	x, ok := t.convert(v)
+	if ok {
 		return t.compare(x)
 	}
-	v, _ := e.get(t.name)
-	return t.match(v)
+	if e.err == "" {
+		e.fail(errFilter, fmt.Sprintf("%s: %.100q is not a %s", t.name, v, [...]string{"number", "duration", "size"}[t.num.unit]))
+	}
+	return true
 }
 
 // pickStage is drop or keep.

@@ -17,7 +17,6 @@ type logfmtStage struct {
 }
 
 func (s *logfmtStage) process(e *entry) bool {
-	e.begin()
 	if len(s.fields) > 0 {
 		s.found = append(s.found[:0], make([]string, len(s.fields))...)
 	}
@@ -36,7 +35,7 @@ func (s *logfmtStage) process(e *entry) bool {
 		}
 		if len(s.fields) > 0 {
 			for k := range s.fields {
-				if s.fields[k].expr == view(t.key) && s.found[k] == "" {
+				if s.fields[k].expr == view(t.key) { // the last counts, as in Loki
 					s.found[k] = t.value(e)
 				}
 			}

@@ -161,7 +161,7 @@ func (p *pipeline) compile(x stageExpr) (stage, error) {
 func newParserStage(x *parserExpr) (stage, error) {
 	switch {
 	case x.kind == "unpack":
-		return unpackStage{}, nil
+		return &unpackStage{}, nil
 	case x.kind == "logfmt":
 		return &logfmtStage{strict: x.strict, keepEmpty: x.keepEmpty, fields: x.fields}, nil
 	case len(x.fields) == 0:
