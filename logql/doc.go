@@ -52,6 +52,9 @@
 // when lines are to be dropped. As in Loki's engine (not its older
 // documentation), and binds stronger than or. now in a template is the time of
 // the query. Templates have bounds: a line of 1 MiB, 10 000 rounds of range,
-// none of template, define and block. A parser extracts at most 1024 labels
-// from a line. approx_topk is exact.
+// none of template, define and block; substr beyond the end of a text is empty.
+// A parser extracts at most 1024 labels from a line. approx_topk is exact.
+// Stages work strictly in the order written: Loki sometimes lets a label filter
+// see what a parser behind it extracts, and a parser not extract what was
+// dropped before it.
 package logql
