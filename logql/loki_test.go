@@ -143,3 +143,27 @@ func TestAgainstLoki(t *testing.T) {
 		check(q)
 	}
 }
+
+// Loki reads what String writes.
+func TestLokiReads(t *testing.T) {
+	bin := os.Getenv("WEIR_LOGCLI")
+	if bin == "" {
+		t.Skip("WEIR_LOGCLI names no logcli")
+	}
+	r := rand.New(rand.NewPCG(3, 1))
+	queries := slices.Clone(canonical)
+	for range 100 {
+		queries = append(queries, randomMetric(r, r.IntN(3)))
+	}
+	for _, q := range queries {
+		e, err := Parse(q)
+		if err != nil {
+			t.Fatal(q, err)
+		}
+		cmd := exec.Command(bin, "fmt")
+		cmd.Stdin = strings.NewReader(e.String())
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v %s", e, err, out)
+		}
+	}
+}

@@ -31,7 +31,7 @@ var canonical = []string{
 	`rate({a="b"} [1m]) > bool 0.5`,
 	`rate({a="b"} [1m]) / on (x) group_left (y, z) rate({c="d"} [1m])`,
 	`rate({a="b"} [1m]) * ignoring (x) group_right () rate({c="d"} [1m])`,
-	`rate({a="b"} [1m]) and rate({c="d"} [1m]) unless vector(1) or vector(-2)`,
+	`rate({a="b"} [1m]) and rate({c="d"} [1m]) unless vector(1) or vector(2)`,
 	`rate({a="b"} [1m]) or (vector(1) or vector(2))`,
 	"label_replace(rate({a=\"b\"} [1m]), \"x\", \"$1\", \"y\", `(\\w+)-.*`)",
 	`sort_desc(sum by () (absent_over_time({a="b"} [1m])))`,
@@ -75,7 +75,8 @@ func TestForms(t *testing.T) {
 		`1--1`:                                  `1 - -1`,
 		`rate({a="b"}[1m])>bool on(x)vector(1)`: `rate({a="b"} [1m]) > bool on (x) vector(1)`,
 		`rate({a="b"}[1m])*on(x)group_left(vector(1)+vector(1))`: `rate({a="b"} [1m]) * on (x) group_left () (vector(1) + vector(1))`,
-		`((1))`: `1`,
+		`vector( - 2 )`: `vector(-2)`,
+		`((1))`:         `1`,
 	} {
 		e, err := Parse(in)
 		if err != nil {
