@@ -58,7 +58,9 @@ func (s *sourceState) source() (*source, bool) {
 	for _, w := range s.Wide {
 		f.wide = append(f.wide, wideRecord{w.At, w.Inside})
 	}
-	return f, true
+	// The manifest's state must not move with it: it is that of the floor.
+	c := f.clone()
+	return &c, true
 }
 
 // edit is one change of the manifest; its fields are applied together.

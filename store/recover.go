@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -243,6 +244,7 @@ func (s *Store) replay() error {
 	}
 	m := s.manifest
 	s.frameSeq = m.lastSeq
+	s.applied = make(map[uint64]bool)
 	var files []uint64
 	for _, name := range names {
 		n, ok := walNumber(name)
@@ -277,7 +279,10 @@ func (s *Store) replay() error {
 			return err
 		}
 	}
-	return s.relog(files)
+	s.replayDeferred()
+	err = s.relog(files)
+	s.applied = nil
+	return err
 }
 
 // relog writes what the memtable has to new log files. What was read may be in
@@ -379,14 +384,24 @@ func (s *Store) replayFile(n uint64) error {
 	ids := map[uint64]uint32{} // streams of this file
 	rows := 0
 	_, d, err := eachFrame(b, func(number uint64, p []byte) error {
-		k, ok := s.replayFrame(p, ids, number > s.frameSeq)
+		fresh := number > s.manifest.lastSeq && !s.applied[number]
+		k, lost, ok := s.replayFrame(p, ids, fresh, false)
+		if lost > 0 {
+			// A stream is in a damaged place. If the frame was written again to
+			// another file, that one has it.
+			s.deferred = append(s.deferred, deferredFrame{n, number, bytes.Clone(p), maps.Clone(ids)})
+			return nil
+		}
 		if !ok {
 			s.recovery.Places++
 			s.recovery.Damaged += int64(len(p))
 			s.damagedWAL[n] = true
 		}
+		if fresh && ok {
+			s.applied[number] = true
+		}
 		rows += k
-		s.frameSeq = max(s.frameSeq, number)
+		s.frameSeq = max(s.frameSeq, number&^1) // the odd ones are for streams
 		return nil
 	})
 	if err != nil {
@@ -403,14 +418,36 @@ func (s *Store) replayFile(n uint64) error {
 	s.recovery.Places += d.places
 	s.recovery.Damaged += d.bytes
 	s.recovery.Torn += d.torn
-	if s.frameSeq&1 == 1 {
-		s.frameSeq++ // frames have even numbers, the ones between are for streams
-	}
 	return nil
 }
 
+// deferredFrame is a frame with rows of streams that are not known.
+type deferredFrame struct {
+	file    uint64
+	number  uint64
+	payload []byte
+	ids     map[uint64]uint32
+}
+
+// replayDeferred applies what can be of frames that no other file had whole.
+func (s *Store) replayDeferred() {
+	for _, d := range s.deferred {
+		if s.applied[d.number] {
+			continue
+		}
+		_, lost, _ := s.replayFrame(d.payload, d.ids, true, true)
+		s.applied[d.number] = true
+		s.frameSeq = max(s.frameSeq, d.number)
+		s.recovery.LostRows += int64(lost)
+		s.damagedWAL[d.file] = true
+	}
+	s.deferred = nil
+}
+
 // replayFrame applies a frame: its streams always, its rows if they are fresh.
-func (s *Store) replayFrame(payload []byte, ids map[uint64]uint32, fresh bool) (rows int, ok bool) {
+// A frame with rows of unknown streams is left alone, their number being lost,
+// unless partly is set.
+func (s *Store) replayFrame(payload []byte, ids map[uint64]uint32, fresh, partly bool) (rows, lost int, ok bool) {
 	r := reader{p: payload}
 	size := uint64(0)
 	if b := r.bytes(4); len(b) == 4 {
@@ -420,31 +457,36 @@ func (s *Store) replayFrame(payload []byte, ids map[uint64]uint32, fresh bool) (
 	data := r.p
 	kind := head.bytes(1)
 	if r.bad || head.bad || kind[0] != kindRows && kind[0] != kindStreams {
-		return 0, false
+		return 0, 0, false
 	}
 	m := s.active
 	for n := head.u(); n > 0 && !head.bad; n-- {
 		id := head.u()
 		st, ok := parseStream(head.bytes(head.u()))
 		if !ok || head.bad {
-			return 0, false
+			return 0, 0, false
 		}
 		ids[id] = m.internStream(st)
 	}
 	if kind[0] == kindStreams || !fresh {
-		return 0, !head.bad
+		return 0, 0, !head.bad
 	}
 	var sources []record.ID
 	for n := head.u(); n > 0 && !head.bad; n-- {
 		b := head.bytes(16)
 		if head.bad {
-			return 0, false
+			return 0, 0, false
 		}
 		sources = append(sources, record.ID{Hi: binary.BigEndian.Uint64(b), Lo: binary.BigEndian.Uint64(b[8:])})
 	}
 	n := head.u()
 	if head.bad || n > uint64(len(head.p)) {
-		return 0, false
+		return 0, 0, false
+	}
+	if !partly {
+		if lost := unknownStreams(head, n, ids); lost > 0 {
+			return 0, lost, true
+		}
 	}
 	// The rows keep pointing at bytes like those they had: into the memtable's
 	// own memory, as the file's goes away.
@@ -466,14 +508,14 @@ func (s *Store) replayFrame(payload []byte, ids map[uint64]uint32, fresh bool) (
 			wide = size&1 == 1
 		}
 		if head.bad || ref > uint64(len(sources)) || attrs+body > uint64(len(data)) {
-			return rows, false
+			return rows, lost, false
 		}
 		data = data[attrs+body:]
 		row := memRow{time: time, off: uint32(off), body: uint32(body), attrs: uint32(attrs), chunk: uint32(chunk), severity: record.Severity(sev[0] % 25)}
 		off += int(attrs + body)
 		stream, ok := ids[id]
 		if !ok {
-			s.recovery.LostRows++
+			lost++
 			continue
 		}
 		row.stream = stream
@@ -499,5 +541,24 @@ func (s *Store) replayFrame(payload []byte, ids map[uint64]uint32, fresh bool) (
 		m.born = s.cfg.Now().UnixNano()
 	}
 	m.committed = m.mark()
-	return rows, true
+	return rows, lost, true
+}
+
+// unknownStreams counts the rows whose stream is not among ids. head stands at
+// the first of n rows.
+func unknownStreams(head reader, n uint64, ids map[uint64]uint32) (lost int) {
+	for ; n > 0 && !head.bad; n-- {
+		if _, ok := ids[head.u()]; !ok {
+			lost++
+		}
+		head.i()
+		head.bytes(1)
+		head.u()
+		head.u()
+		if head.u() > 0 {
+			head.u()
+			head.u()
+		}
+	}
+	return lost
 }

@@ -59,6 +59,8 @@ type Store struct {
 	stats       counters
 	decoders    sync.Pool // of *columns.Decoder
 	recovery    Recovery
+	applied     map[uint64]bool // numbers of frames, during recovery
+	deferred    []deferredFrame
 	lowDisk     atomic.Bool
 	onRotate    func() // for tests
 }
