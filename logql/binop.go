@@ -167,12 +167,12 @@ func (r *metricRun) evalSet(q *binaryExpr, l, right *matrix) *matrix {
 		}
 	}
 	for _, s := range l.series {
-		key := string(appendKey(nil, q.match.signature(s.labels)))
+		matching := other[string(appendKey(nil, q.match.signature(s.labels)))]
 		switch q.op {
 		case "and":
-			pick(s, other[key], true)
+			pick(s, matching, true)
 		case "unless":
-			pick(s, other[key], false)
+			pick(s, matching, false)
 		default:
 			out.series = append(out.series, s)
 		}

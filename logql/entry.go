@@ -218,14 +218,6 @@ func sortLabels(ls []Label) {
 	}
 }
 
-// keep puts bytes into the arena and returns them as a string.
-func (e *entry) keep(p []byte) string {
-	e.room(len(p))
-	from := len(e.arena)
-	e.arena = append(e.arena, p...)
-	return view(e.arena[from:])
-}
-
 func (e *entry) concat(a, b string) string {
 	e.room(len(a) + len(b))
 	from := len(e.arena)

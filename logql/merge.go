@@ -37,7 +37,6 @@ type mergedCursor struct {
 	order   Order
 	cursors []Cursor
 	ended   SourceStats
-	err     error
 }
 
 // first returns the cursor whose block is next, -1 if there is none.
