@@ -196,3 +196,14 @@ func Bodies(dst []record.Span, lengths []int32) []record.Span {
 	}
 	return dst
 }
+
+// Intact compares the sums of a whole filter.
+func (f *Filter) Intact(b []byte) bool {
+	size := f.GroupSize()
+	for ; len(b) >= size; b = b[size:] {
+		if binary.LittleEndian.Uint32(b[size-4:]) != checksum(b[:size-4]) {
+			return false
+		}
+	}
+	return len(b) == 0
+}

@@ -1,0 +1,98 @@
+package columns
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/weirlog/weir/record"
+)
+
+// ReadParquet reads a segment without its index, as any other program would, with
+// parquet-go's own reader. It calls each for every row with its stream, whose ID
+// is that of the file; both are valid during the call. It is for making an index
+// anew, not for queries.
+func ReadParquet(r io.ReaderAt, size int64, each func(st *Stream, row *Row) error) (err error) {
+	// The file may be damaged in ways that the library meets with a panic.
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("parquet: %v: %w", p, ErrDamaged)
+		}
+	}()
+	f, err := parquet.OpenFile(r, size)
+	if err != nil {
+		return fmt.Errorf("parquet: %w: %w", err, ErrDamaged)
+	}
+	kv, _ := f.Lookup(rolesKey)
+	var roles []role
+	if err := json.Unmarshal([]byte(kv), &roles); err != nil {
+		return fmt.Errorf("parquet: no description of columns: %w", ErrDamaged)
+	}
+	byName := map[string]role{}
+	for _, r := range roles {
+		byName[r.Column] = r
+	}
+	columns := f.Schema().Columns()
+	byIndex := make([]role, len(columns))
+	for i, c := range columns {
+		byIndex[i] = byName[c[0]]
+	}
+	rows := parquet.NewReader(f)
+	defer rows.Close()
+	buf := make([]parquet.Row, 256)
+	var attrs AttrReader
+	var resource string
+	st := &Stream{}
+	for {
+		n, err := rows.ReadRows(buf)
+		for _, values := range buf[:n] {
+			var row Row
+			next := Stream{}
+			res := ""
+			for _, v := range values {
+				switch c := byIndex[v.Column()]; c.Role {
+				case "time":
+					row.Time = v.Int64()
+				case "severity":
+					row.Severity = record.Severity(v.Int32())
+				case "body":
+					row.Body = v.ByteArray()
+				case "stream":
+					next.ID = v.Uint64()
+				case "attributes":
+					row.Attrs = v.ByteArray()
+				case "resource":
+					res = string(v.ByteArray())
+				case "label":
+					if !v.IsNull() {
+						next.Labels = append(next.Labels, Attr{Name: c.Name, Value: string(v.ByteArray())})
+					}
+				}
+			}
+			if row.Severity > 24 {
+				return fmt.Errorf("parquet: severity %d: %w", row.Severity, ErrDamaged)
+			}
+			slices.SortFunc(next.Labels, func(a, b Attr) int { return strings.Compare(a.Name, b.Name) })
+			if next.ID != st.ID || res != resource || !slices.Equal(next.Labels, st.Labels) {
+				attrs.Pairs([]byte(res), func(name, value []byte) {
+					next.Resource = append(next.Resource, Attr{Name: string(name), Value: string(value)})
+				})
+				resource = res
+				st = &next
+			}
+			if err := each(st, &row); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("parquet: %w: %w", err, ErrDamaged)
+		}
+	}
+}
