@@ -302,7 +302,6 @@ func (s *Store) encode(p *plan) {
 type attrEncoder struct {
 	batch *record.Batch
 	names []string // by key
-	value []byte
 }
 
 func (e *attrEncoder) append(dst []byte, b *record.Batch, i int) []byte {

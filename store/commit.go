@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"encoding/binary"
-	"slices"
 
 	"github.com/weirlog/weir/record"
 )
@@ -213,12 +212,4 @@ func (s *Store) Flush(ctx context.Context) error {
 		}
 		s.mu.Lock()
 	}
-}
-
-// appendUnique adds a name that is not there yet.
-func appendUnique(names []string, n string) []string {
-	if slices.Contains(names, n) {
-		return names
-	}
-	return append(names, n)
 }

@@ -70,7 +70,8 @@ func TestQueriesAgainstAScan(t *testing.T) {
 			inner := keep
 			keep = func(l line) bool { return inner(l) && strings.Contains(l.body, needle) }
 		case 1:
-			req.Severities = 1<<r.IntN(25) | 1<<r.IntN(25)
+			one, other := r.IntN(25), r.IntN(25)
+			req.Severities = 1<<one | 1<<other
 			inner := keep
 			keep = func(l line) bool { return inner(l) && req.Severities.Has(l.severity) }
 		case 2:
