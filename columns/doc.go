@@ -8,7 +8,7 @@
 // # Units
 //
 // A segment has one row group, its rows sorted by (stream, time). A block is
-// the rows of one page of the body column, about 256 KiB of lines; a span is the
+// the rows of one page of the body column, about 512 KiB of lines; a span is the
 // rows of one page of the other columns, some whole blocks. Filters and bounds
 // are kept per block.
 package columns

@@ -21,7 +21,7 @@ import (
 const (
 	window   = 6
 	stride   = 4
-	maxWords = 1024 // 8 KiB of bits for 256 KiB of lines
+	maxWords = 2048 // 16 KiB of bits for 512 KiB of lines
 	minWords = 16
 )
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"github.com/parquet-go/parquet-go/deprecated"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 )
@@ -128,6 +129,16 @@ func (c *chunk) element() format.SchemaElement {
 	}
 	if c.logical != nil {
 		e.LogicalType = format.LogicalType{Value: c.logical}
+		// DuckDB for one still goes by the older annotation.
+		switch l := c.logical.(type) {
+		case *format.StringType:
+			e.ConvertedType = thrift.New(deprecated.UTF8)
+		case *format.IntType:
+			e.ConvertedType = thrift.New(deprecated.Uint64)
+			if l.BitWidth == 8 {
+				e.ConvertedType = thrift.New(deprecated.Uint8)
+			}
+		}
 	}
 	return e
 }

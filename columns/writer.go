@@ -16,7 +16,7 @@ import (
 
 const (
 	// BlockBytes is how many bytes of bodies end a block.
-	BlockBytes = 256 << 10
+	BlockBytes = 512 << 10
 	// spanRows is how many rows end a span, at the next end of a block.
 	spanRows = 8192
 	// MaxRows and MaxBytes bound a segment.
@@ -72,8 +72,8 @@ type Writer struct {
 // NewWriter returns a Writer without a segment: call Reset.
 func NewWriter() (*Writer, error) {
 	// The window needs not be larger than a page; sums are our own.
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-		zstd.WithWindowSize(256<<10), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(512<<10), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, fmt.Errorf("zstd: %w", err)
 	}

@@ -65,7 +65,7 @@ func (s *Store) chooseMerge(all []*segment) []*segment {
 	now := s.clock.now()
 	for _, g := range all {
 		closed := (g.info.Day+1)*dayNs+int64(dayGrace) <= now
-		if closed && !g.damaged.Load() && g.info.Level < maxLevel && g.info.Bytes <= s.cfg.SegmentBytes/2 {
+		if closed && !g.damaged.Load() && g.info.Level < maxLevel && g.info.Bytes <= s.cfg.SegmentBytes/8 {
 			byDay[g.info.Day] = append(byDay[g.info.Day], g)
 		}
 	}

@@ -19,12 +19,13 @@ type Config struct {
 	Now func() time.Time
 
 	// MemtableBytes is how many bytes of rows are kept in memory before they
-	// become segments; while they do, as many again may come. Default 64 MiB.
+	// become segments; while they do, as many again may come. Default 32 MiB.
 	MemtableBytes int64
 	// MemtableAge is how long rows wait for that. Default 30 minutes.
 	MemtableAge time.Duration
-	// SegmentBytes is how many bytes of lines compaction puts into one segment.
-	// Default 128 MiB.
+	// SegmentBytes is how many bytes of lines compaction puts into one segment, of
+	// segments with an eighth of that or less: those of full memtables stay as
+	// they are. Default 128 MiB.
 	SegmentBytes int64
 
 	// Retention is how long rows are kept, from their time on, in whole days.
@@ -77,7 +78,7 @@ func (c *Config) setDefaults() error {
 			*v = d
 		}
 	}
-	def(&c.MemtableBytes, 64<<20)
+	def(&c.MemtableBytes, 32<<20)
 	def(&c.SegmentBytes, 128<<20)
 	def(&c.MinFree, 64<<20)
 	def(&c.CacheBytes, 32<<20)

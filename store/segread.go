@@ -161,26 +161,21 @@ func (r *segReader) units() error {
 		}
 		return true
 	}
+	bodies := r.cols.Body || r.cols.Size || len(c.req.Needles) > 0 || len(r.cols.Fields) > 0 && r.fields == nil
 	for si := range x.Spans {
 		s := &x.Spans[si]
-		var blocks []uint32
-		odd := false
+		var together []uint32
 		for i := s.Block; i < s.Block+s.Blocks; i++ {
-			if want(int(i)) {
-				blocks = append(blocks, i)
-				odd = odd || x.Blocks[i].Odd
+			switch {
+			case !want(int(i)):
+			case bodies || len(r.cols.Fields) > 0 && x.Blocks[i].Odd:
+				c.push(r.unit(si, []uint32{i}, true))
+			default:
+				together = append(together, i)
 			}
 		}
-		if len(blocks) == 0 {
-			continue
-		}
-		body := r.cols.Body || r.cols.Size || len(c.req.Needles) > 0 || len(r.cols.Fields) > 0 && (r.fields == nil || odd)
-		if !body {
-			c.push(r.unit(si, blocks, false))
-			continue
-		}
-		for i := range blocks {
-			c.push(r.unit(si, blocks[i:i+1], true))
+		if len(together) > 0 {
+			c.push(r.unit(si, together, false))
 		}
 	}
 	return nil
