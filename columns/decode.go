@@ -3,6 +3,7 @@ package columns
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go/encoding/rle"
@@ -99,12 +100,11 @@ func (d *Decoder) indexes(p []byte, n int, limit uint32) ([]int32, bool) {
 	}
 	d.ints = out
 	out = out[:n] // the last packed group is filled up
+	greatest := uint32(0)
 	for _, v := range out {
-		if uint32(v) >= limit {
-			return nil, false
-		}
+		greatest = max(greatest, uint32(v))
 	}
-	return out, true
+	return out, greatest < limit
 }
 
 // Severities decodes the severities of a span.
@@ -116,9 +116,9 @@ func (d *Decoder) Severities(dst []record.Severity, s *Span, stored []byte) ([]r
 	if !ok {
 		return dst, damaged("severities")
 	}
-	dst = dst[:0]
-	for _, v := range idx {
-		dst = append(dst, record.Severity(v))
+	dst = slices.Grow(dst[:0], len(idx))[:len(idx)]
+	for i, v := range idx {
+		dst[i] = record.Severity(v)
 	}
 	return dst, nil
 }

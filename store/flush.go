@@ -96,7 +96,13 @@ func (s *Store) noteFlush() {
 func (s *Store) newSegments(infos []segmentInfo) []*segment {
 	var out []*segment
 	for _, i := range infos {
-		out = append(out, &segment{info: i, fs: s.fs})
+		x := i.index
+		i.index = nil
+		g := &segment{info: i, fs: s.fs}
+		if x != nil {
+			s.cache.put(g, x)
+		}
+		out = append(out, g)
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/weirlog/weir/columns"
 	"github.com/weirlog/weir/record"
 )
 
@@ -25,6 +26,8 @@ type segmentInfo struct {
 	Size    int64  `json:"size"`  // of both files
 	MinTime int64  `json:"min"`
 	MaxTime int64  `json:"max"`
+
+	index *columns.Index // of a segment that has just been written
 }
 
 // sourceState is a source in the manifest.
@@ -142,6 +145,7 @@ func openManifest(fsys FS) (m *manifest, d damage, fresh bool, err error) {
 
 func (m *manifest) apply(e *edit) {
 	for _, s := range e.Add {
+		s.index = nil
 		m.segments[s.Seq] = s
 		m.highest = max(m.highest, s.Seq)
 	}

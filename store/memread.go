@@ -182,7 +182,7 @@ func (u *memUnit) read(_ context.Context, c *cursor) error {
 		}
 		if row.stream != last {
 			last = row.stream
-			at = n.place(r.pointer(row.stream))
+			at = n.place(r.pointer(row.stream), c.req.Order == logql.AnyOrder)
 		}
 		n.stream = append(n.stream, at)
 		n.times = append(n.times, row.time)

@@ -93,7 +93,11 @@ type cursor struct {
 	seen       map[*logql.Stream]struct{}
 	stats      logql.SourceStats
 	closed     bool
-	page       []byte // of what is stored
+	page       []byte   // of what is stored
+	scratch    spanData // the one span that is decoded, in AnyOrder
+	scratchOf  *segReader
+	scratchAt  int
+	known      []verdict // by the streams' numbers
 }
 
 func (c *cursor) Len() int { return len(c.units) }
@@ -207,6 +211,25 @@ func (s *Store) decoder() (*columns.Decoder, error) {
 		return d, nil
 	}
 	return columns.NewDecoder()
+}
+
+// verdict is what the selector says of a stream.
+type verdict struct {
+	asked   bool
+	verdict logql.Verdict
+	stream  *logql.Stream
+}
+
+// verdictOf asks the selector once per stream.
+func (c *cursor) verdictOf(number uint32, st *columns.Stream) *verdict {
+	if int(number) >= len(c.known) {
+		c.known = append(c.known, make([]verdict, int(number)+1-len(c.known)+64)...)
+	}
+	v := &c.known[number]
+	if !v.asked {
+		v.asked, v.verdict = true, c.req.Selector.Stream(st.Labels)
+	}
+	return v
 }
 
 // stream returns the one pointer for a set of labels.

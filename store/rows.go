@@ -75,9 +75,6 @@ func (u *rowsUnit) times(c *cursor, each func([]int64)) (bool, error) {
 	return true, nil
 }
 
-// picked is a row of the unit: its number in the span, its stream.
-type picked struct{ row, stream uint32 }
-
 func (u *rowsUnit) read(_ context.Context, c *cursor) error {
 	r := u.r
 	severity := r.cols.Severity || r.sevs != 0
@@ -126,39 +123,37 @@ func (u *rowsUnit) read(_ context.Context, c *cursor) error {
 			return err
 		}
 	}
-	var rows []picked
-	for _, run := range runs {
-		for i := run.from - base; i < run.to-base; i++ {
-			if hit != nil && !hit[i-bodyRow] || r.sevs != 0 && !r.sevs.Has(d.sev[i]) {
-				continue
-			}
-			rows = append(rows, picked{i, run.stream})
-		}
+	for i := range runs { // from now on, rows of the span
+		runs[i].from -= base
+		runs[i].to -= base
 	}
-	if len(rows) == 0 {
+	if hit != nil || r.sevs != 0 {
+		runs = keepRows(runs, func(i uint32) bool {
+			return (hit == nil || hit[i-bodyRow]) && (r.sevs == 0 || r.sevs.Has(d.sev[i]))
+		})
+	}
+	if len(runs) == 0 {
 		return nil
 	}
 	done = true
-	switch c.req.Order {
-	case logql.AnyOrder:
-		for len(rows) > 0 {
-			k := r.ascending(rows, d)
-			if k < len(rows) {
-				// Two streams with the same labels and other metadata.
-				m := newBlock()
-				m.buf = append(m.buf, n.buf...)
-				r.fill(m, rows[:k], d, spans, bodyRow)
-				rows = rows[k:]
-				continue
+	if c.req.Order == logql.AnyOrder {
+		for {
+			k := r.ascending(runs, d)
+			if k == len(runs) {
+				break
 			}
-			r.fill(n, rows, d, spans, bodyRow)
-			rows = nil
+			// Two streams with the same labels and other metadata.
+			m := newBlock()
+			m.buf = append(m.buf, n.buf...)
+			r.fill(m, runs[:k], d, spans, bodyRow)
+			runs = runs[k:]
 		}
+		r.fill(n, runs, d, spans, bodyRow)
 		return nil
-	case logql.Forward:
-		slices.SortStableFunc(rows, func(a, b picked) int { return cmp.Compare(d.times[a.row], d.times[b.row]) })
-	case logql.Backward:
-		slices.SortStableFunc(rows, func(a, b picked) int { return cmp.Compare(d.times[a.row], d.times[b.row]) })
+	}
+	rows := singles(runs)
+	slices.SortStableFunc(rows, func(a, b rowRun) int { return cmp.Compare(d.times[a.from], d.times[b.from]) })
+	if c.req.Order == logql.Backward {
 		slices.Reverse(rows)
 	}
 	if c.exact() && !r.maybe && len(rows) > c.req.Limit {
@@ -168,82 +163,128 @@ func (u *rowsUnit) read(_ context.Context, c *cursor) error {
 	return nil
 }
 
-// ascending returns how many of the rows may stand in one block: within equal
+// keepRows leaves the rows that keep says, in runs as long as possible.
+func keepRows(runs []rowRun, keep func(uint32) bool) []rowRun {
+	var out []rowRun
+	for _, run := range runs {
+		for i := run.from; i < run.to; i++ {
+			if !keep(i) {
+				continue
+			}
+			from := i
+			for i++; i < run.to && keep(i); i++ {
+			}
+			out = append(out, rowRun{run.stream, from, i})
+		}
+	}
+	return out
+}
+
+// singles makes a run of each row.
+func singles(runs []rowRun) []rowRun {
+	n := 0
+	for _, run := range runs {
+		n += int(run.to - run.from)
+	}
+	out := make([]rowRun, 0, n)
+	for _, run := range runs {
+		for i := run.from; i < run.to; i++ {
+			out = append(out, rowRun{run.stream, i, i + 1})
+		}
+	}
+	return out
+}
+
+// ascending returns how many of the runs may stand in one block: within equal
 // labels times must not fall.
-func (r *segReader) ascending(rows []picked, d *spanData) int {
-	for i := 1; i < len(rows); i++ {
-		a, b := rows[i-1], rows[i]
-		if a.stream != b.stream && d.times[b.row] < d.times[a.row] && r.pointer(a.stream) == r.pointer(b.stream) {
+func (r *segReader) ascending(runs []rowRun, d *spanData) int {
+	for i := 1; i < len(runs); i++ {
+		a, b := runs[i-1], runs[i]
+		if a.stream != b.stream && d.times[b.from] < d.times[a.to-1] && r.pointer(a.stream) == r.pointer(b.stream) {
 			return i
 		}
 	}
-	return len(rows)
+	return len(runs)
 }
 
 func (r *segReader) pointer(stream uint32) *logql.Stream {
 	if r.streams[stream] == nil {
-		r.streams[stream] = r.c.stream(&r.x.Streams[stream].Stream)
+		v := r.c.verdictOf(r.numbers[stream], &r.x.Streams[stream].Stream)
+		if v.stream == nil {
+			v.stream = r.c.stream(&r.x.Streams[stream].Stream)
+		}
+		r.streams[stream] = v.stream
 	}
 	return r.streams[stream]
 }
 
 // fill makes a block of the rows and appends it to the ready ones.
-func (r *segReader) fill(n *blockBuf, rows []picked, d *spanData, spans []record.Span, bodyRow uint32) {
+func (r *segReader) fill(n *blockBuf, runs []rowRun, d *spanData, spans []record.Span, bodyRow uint32) {
 	b := &n.b
 	last := ^uint32(0)
 	at := uint32(0)
-	for _, p := range rows {
-		if p.stream != last {
-			last = p.stream
-			at = n.place(r.pointer(p.stream))
+	for _, run := range runs {
+		if run.stream != last {
+			last = run.stream
+			at = n.place(r.pointer(run.stream), r.c.req.Order == logql.AnyOrder)
 		}
-		n.stream = append(n.stream, at)
-		n.times = append(n.times, d.times[p.row])
+		k := len(n.stream)
+		n.stream = slices.Grow(n.stream, int(run.to-run.from))[:k+int(run.to-run.from)]
+		for i := k; i < len(n.stream); i++ {
+			n.stream[i] = at
+		}
+		n.times = append(n.times, d.times[run.from:run.to]...)
 	}
 	b.Times = n.times
 	if len(b.Streams) > 1 {
 		b.Stream = n.stream
 	}
 	if r.cols.Severity {
-		for _, p := range rows {
-			n.sev = append(n.sev, d.sev[p.row])
+		for _, run := range runs {
+			n.sev = append(n.sev, d.sev[run.from:run.to]...)
 		}
 		b.Severity = n.sev
 	}
 	switch {
 	case spans == nil:
 		if len(r.cols.Fields) > 0 {
-			r.fillFields(n, rows, d)
+			r.fillFields(n, runs, d)
 		}
 	case r.cols.Body || len(r.cols.Fields) > 0:
-		for _, p := range rows {
-			n.body = append(n.body, spans[p.row-bodyRow])
+		for _, run := range runs {
+			n.body = append(n.body, spans[run.from-bodyRow:run.to-bodyRow]...)
 		}
 		b.Buf, b.Body = n.buf, n.body
 	case r.cols.Size:
-		for _, p := range rows {
-			n.size = append(n.size, spans[p.row-bodyRow].Len)
+		for _, run := range runs {
+			for _, sp := range spans[run.from-bodyRow : run.to-bodyRow] {
+				n.size = append(n.size, sp.Len)
+			}
 		}
 		b.Size = n.size
 	}
 	if r.cols.AllMeta || len(r.cols.Meta) > 0 {
-		r.fillMeta(n, rows, d)
+		r.fillMeta(n, runs, d)
 	}
 	r.c.ready = append(r.c.ready, b)
 }
 
-// place returns the index of a stream in the block's table.
-func (n *blockBuf) place(st *logql.Stream) uint32 {
+// place returns the index of a stream in the block's table. If streams come one
+// after the other, only the last one can be it.
+func (n *blockBuf) place(st *logql.Stream, adjacent bool) uint32 {
 	for i := len(n.b.Streams) - 1; i >= 0; i-- {
 		if n.b.Streams[i] == st {
 			return uint32(i)
+		}
+		if adjacent {
+			break
 		}
 	}
 	n.b.Streams = append(n.b.Streams, st)
 	return uint32(len(n.b.Streams) - 1)
 }
 
-func (r *segReader) fillFields(n *blockBuf, rows []picked, d *spanData) {
+func (r *segReader) fillFields(n *blockBuf, runs []rowRun, d *spanData) {
 	for len(n.fields) < len(r.fields) {
 		n.fields = append(n.fields, logql.Field{})
 	}
@@ -251,21 +292,23 @@ func (r *segReader) fillFields(n *blockBuf, rows []picked, d *spanData) {
 	for i := range n.fields {
 		f := &n.fields[i]
 		f.Values, f.Index = r.values[i], f.Index[:0]
-		for _, p := range rows {
-			f.Index = append(f.Index, d.fields[i][p.row])
+		for _, run := range runs {
+			f.Index = append(f.Index, d.fields[i][run.from:run.to]...)
 		}
 	}
 	n.b.Fields = n.fields
 }
 
-func (r *segReader) fillMeta(n *blockBuf, rows []picked, d *spanData) {
+func (r *segReader) fillMeta(n *blockBuf, runs []rowRun, d *spanData) {
 	w := metaWriter{n: n, cols: &r.cols}
-	for _, p := range rows {
-		text := ""
-		if d.attrs != nil && d.attrs[p.row] >= 0 {
-			text = d.texts[d.attrs[p.row]]
+	for _, run := range runs {
+		for i := run.from; i < run.to; i++ {
+			text := ""
+			if len(d.attrs) > 0 && d.attrs[i] >= 0 {
+				text = d.texts[d.attrs[i]]
+			}
+			w.row(r.x.Streams[run.stream].Resource, text)
 		}
-		w.row(r.x.Streams[p.stream].Resource, text)
 	}
 	w.end()
 }

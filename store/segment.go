@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weirlog/weir/columns"
+	"github.com/zeebo/xxh3"
 )
 
 // segment is a live segment, or one that is not live any more and still read.
@@ -177,17 +178,65 @@ func checkFooter(data File, x *columns.Index) error {
 
 // indexCache keeps the indexes read last. Safe for concurrent use.
 type indexCache struct {
-	mu   sync.Mutex
-	max  int64
-	size int64
-	lru  *list.List
-	by   map[*segment]*list.Element
+	mu    sync.Mutex
+	max   int64
+	size  int64
+	lru   *list.List
+	by    map[*segment]*list.Element
+	table streamTable
 }
 
 type cached struct {
-	g    *segment
-	x    *columns.Index
-	size int64
+	g       *segment
+	x       *columns.Index
+	numbers []uint32 // of the streams, see streamTable
+	size    int64
+}
+
+// streamTable gives each stream a number and one copy of its labels: streams are
+// the same in segment after segment. When it has grown too large it begins anew;
+// numbers never come again.
+type streamTable struct {
+	by   map[uint64][]numbered // by a hash of labels and resource
+	next uint32
+	size int
+}
+
+type numbered struct {
+	n uint32
+	s columns.Stream
+}
+
+// maxTable is how many streams the table keeps.
+const maxTable = 1 << 17
+
+// intern numbers the streams of an index and lets them share their labels.
+func (t *streamTable) intern(x *columns.Index) []uint32 {
+	if t.size > maxTable || t.by == nil {
+		t.by, t.size = make(map[uint64][]numbered), 0
+	}
+	out := make([]uint32, len(x.Streams))
+	var key []byte
+	for i := range x.Streams {
+		st := &x.Streams[i].Stream
+		key = streamKey(key[:0], st)
+		h := xxh3.Hash(key)
+		found := false
+		for _, have := range t.by[h] {
+			if compareStreams(&have.s, st) == 0 {
+				out[i], found = have.n, true
+				st.Labels, st.Resource = have.s.Labels, have.s.Resource
+				break
+			}
+		}
+		if !found {
+			out[i] = t.next
+			t.by[h] = append(t.by[h], numbered{t.next, *st})
+			t.next++
+			t.size++
+		}
+	}
+	return out
 }
 
 func newIndexCache(max int64) *indexCache {
@@ -196,29 +245,42 @@ func newIndexCache(max int64) *indexCache {
 
 // get returns the index of a segment, which is held.
 func (c *indexCache) get(g *segment) (*columns.Index, error) {
+	v, err := c.load(g)
+	if err != nil {
+		return nil, err
+	}
+	return v.x, nil
+}
+
+// load is get with the numbers of the streams.
+func (c *indexCache) load(g *segment) (*cached, error) {
 	c.mu.Lock()
 	if e := c.by[g]; e != nil {
 		c.lru.MoveToFront(e)
-		x := e.Value.(*cached).x
 		c.mu.Unlock()
-		return x, nil
+		return e.Value.(*cached), nil
 	}
 	c.mu.Unlock()
 	x, err := g.loadIndex()
 	if err != nil {
 		return nil, err
 	}
-	size := indexMemory(x)
+	return c.put(g, x), nil
+}
+
+// put keeps the index of a segment.
+func (c *indexCache) put(g *segment, x *columns.Index) *cached {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	v := &cached{g: g, x: x, numbers: c.table.intern(x), size: indexMemory(x)}
 	if c.by[g] == nil {
-		c.by[g] = c.lru.PushFront(&cached{g, x, size})
-		c.size += size
+		c.by[g] = c.lru.PushFront(v)
+		c.size += v.size
 		for c.size > c.max && c.lru.Len() > 1 {
 			c.remove(c.lru.Back())
 		}
 	}
-	return x, nil
+	return v
 }
 
 func (c *indexCache) remove(e *list.Element) {
@@ -239,10 +301,7 @@ func (c *indexCache) forget(g *segment) {
 // indexMemory is about how many bytes an index takes.
 func indexMemory(x *columns.Index) int64 {
 	n := int64(len(x.Blocks))*96 + int64(len(x.Spans))*int64(160+24*len(x.Fields)) + 1024
-	for i := range x.Streams {
-		n += 96 + 32*int64(len(x.Streams[i].Labels)+len(x.Streams[i].Resource)) + 100
-	}
-	return n
+	return n + 96*int64(len(x.Streams)) // their labels are shared
 }
 
 // segmentWriter writes segments one after the other. It is for one goroutine.
@@ -305,6 +364,8 @@ func (sw *segmentWriter) write(info *segmentInfo, streams []columns.Stream, next
 	}
 	info.Rows, info.Bytes, info.MinTime, info.MaxTime = int64(x.Rows), x.Bytes, x.MinTime, x.MaxTime
 	info.Size = x.FileSize + int64(len(b))
+	x.Filter.Off = int64(len(b)) - x.Filter.Size()
+	info.index = x
 	return nil
 }
 

@@ -35,6 +35,7 @@ type segReader struct {
 	c        *cursor
 	g        *segment
 	x        *columns.Index
+	numbers  []uint32
 	verdicts []logql.Verdict // of streams
 	streams  []*logql.Stream
 	selected []uint32 // selected[i]: how many of the first i streams are
@@ -50,11 +51,12 @@ type segReader struct {
 
 // openSegment returns the reader of a segment, nil if nothing in it is wanted.
 func (c *cursor) openSegment(g *segment) (*segReader, error) {
-	x, err := c.s.cache.get(g)
+	in, err := c.s.cache.load(g)
 	if err != nil {
 		return nil, err
 	}
-	r := &segReader{c: c, g: g, x: x, verdicts: make([]logql.Verdict, len(x.Streams)), streams: make([]*logql.Stream, len(x.Streams)),
+	x := in.x
+	r := &segReader{c: c, g: g, x: x, numbers: in.numbers, verdicts: make([]logql.Verdict, len(x.Streams)), streams: make([]*logql.Stream, len(x.Streams)),
 		selected: make([]uint32, len(x.Streams)+1), cache: make(map[int]*spanData)}
 	inRows := func(name string) bool { _, ok := slices.BinarySearch(x.AttrNames, name); return ok }
 	severities := x.Severities[0] < x.Rows
@@ -62,7 +64,7 @@ func (c *cursor) openSegment(g *segment) (*segReader, error) {
 		st := &x.Streams[i]
 		v := logql.No
 		if st.MaxTime >= c.start && st.MinTime < c.end {
-			if v = c.req.Selector.Stream(st.Labels); v == logql.Maybe {
+			if v = c.verdictOf(in.numbers[i], &st.Stream).verdict; v == logql.Maybe {
 				decided := c.req.Selector.Decided(constants(st, inRows), func(name string) bool {
 					return inRows(name) || severities && (name == "level" || name == "detected_level")
 				})
@@ -263,6 +265,15 @@ func (r *segReader) page(p columns.Page) ([]byte, error) {
 }
 
 func (r *segReader) span(i int) *spanData {
+	if c := r.c; c.req.Order == logql.AnyOrder {
+		// Every span is read once: its memory serves the next one.
+		if c.scratchOf != r || c.scratchAt != i {
+			d := &c.scratch
+			*d = spanData{times: d.times[:0], sev: d.sev[:0], attrs: d.attrs[:0], fields: nil}
+			c.scratchOf, c.scratchAt = r, i
+		}
+		return &c.scratch
+	}
 	d := r.cache[i]
 	if d == nil {
 		if len(r.cache) >= maxCached {
@@ -277,13 +288,13 @@ func (r *segReader) span(i int) *spanData {
 // loadTimes decodes the times of a span.
 func (r *segReader) loadTimes(i int) (*spanData, error) {
 	d := r.span(i)
-	if d.times != nil {
+	if len(d.times) > 0 {
 		return d, nil
 	}
 	s := &r.x.Spans[i]
 	p, err := r.page(s.Time)
 	if err == nil {
-		d.times, err = r.c.dec.Times(nil, s, p)
+		d.times, err = r.c.dec.Times(d.times, s, p)
 	}
 	return d, err
 }
@@ -295,16 +306,16 @@ func (r *segReader) load(i int, severity bool) (*spanData, error) {
 		return d, err
 	}
 	s := &r.x.Spans[i]
-	if severity && d.sev == nil {
+	if severity && len(d.sev) == 0 {
 		p, err := r.page(s.Severity)
 		if err != nil {
 			return d, err
 		}
-		if d.sev, err = r.c.dec.Severities(nil, s, p); err != nil {
+		if d.sev, err = r.c.dec.Severities(d.sev, s, p); err != nil {
 			return d, err
 		}
 	}
-	if (r.cols.AllMeta || len(r.cols.Meta) > 0) && len(r.x.AttrNames) > 0 && d.attrs == nil {
+	if (r.cols.AllMeta || len(r.cols.Meta) > 0) && len(r.x.AttrNames) > 0 && len(d.attrs) == 0 {
 		if !r.hasDict && r.x.AttrValues > 0 {
 			p, err := r.page(r.x.AttrDict)
 			if err != nil {
@@ -319,7 +330,7 @@ func (r *segReader) load(i int, severity bool) (*spanData, error) {
 		if err != nil {
 			return d, err
 		}
-		if d.attrs, d.texts, err = r.c.dec.Attrs(nil, r.x, s, r.attrDict, p); err != nil {
+		if d.attrs, d.texts, err = r.c.dec.Attrs(d.attrs, r.x, s, r.attrDict, p); err != nil {
 			return d, err
 		}
 	}
