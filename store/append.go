@@ -158,6 +158,7 @@ func sortFailures(f []ack.Failure) {
 // accept decides row by row and notes what was taken. mu is held.
 func (s *Store) accept(p *plan) {
 	horizon := s.clock.horizon(s.cfg.Retention, s.cfg.Rules)
+	now := s.cfg.Now().UnixNano()
 	index := map[record.ID]uint32{}
 	var f *source
 	var fid record.ID
@@ -186,7 +187,7 @@ func (s *Store) accept(p *plan) {
 			}
 			s.touch(f)
 			f.add(w.at, w.wide)
-			f.last = max(f.last, r.Time)
+			f.last = max(f.last, r.Time, now)
 			n, ok := index[id]
 			if !ok {
 				p.sources = append(p.sources, id)

@@ -26,7 +26,7 @@ type source struct {
 	id   record.ID
 	set  intervals
 	wide []wideRecord // oldest first
-	last int64        // time of the latest record, to know when to forget
+	last int64        // when the latest record came, or its time if that is later: to know when to forget
 }
 
 type wideRecord struct {

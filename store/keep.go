@@ -181,7 +181,7 @@ func (s *Store) expire(gone []*segment) {
 // forgetAfter is when a source is forgotten if nothing else says so.
 const forgetAfter = 30 * 24 * time.Hour
 
-// forget drops the sources whose last record is past retention.
+// forget drops the sources of which nothing has come for as long as rows are kept.
 func (s *Store) forget() {
 	limit := s.clock.now() - int64(forgetAfter)
 	if h := s.clock.horizon(s.cfg.Retention, s.cfg.Rules); h != minTime {

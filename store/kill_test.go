@@ -107,7 +107,7 @@ func TestFailure53_Kill(t *testing.T) {
 		for _, l := range query(t, s, &logql.Request{Selector: selector(t, `{app=~".+"}`), Start: -1 << 62, End: 1 << 62, Columns: everything}) {
 			var n int
 			if _, err := fmt.Sscanf(l.body[len(l.body)-1900:], "%d", &n); err != nil || n >= len(seen) || seen[n] || l != stored(killedLine(n)) {
-				t.Fatalf("cycle %d: line %d invented, doubled or altered: %v", i, n, err)
+				t.Fatalf("cycle %d: line %d of %d: %v, again %v, got %.200v want %.200v; %+v", i, n, acked, err, n < len(seen) && seen[n], l, stored(killedLine(n)), s.Recovery())
 			}
 			seen[n] = true
 		}

@@ -296,6 +296,9 @@ func modelRuns(n int) int {
 	if testing.Short() {
 		return n / 10
 	}
+	if k, err := strconv.Atoi(os.Getenv("WEIR_TEST_RUNS")); err == nil {
+		return k
+	}
 	return n
 }
 

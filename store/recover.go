@@ -530,7 +530,7 @@ func (s *Store) replayFrame(payload []byte, ids map[uint64]uint32, fresh, partly
 				continue
 			}
 			f.add(at, wide)
-			f.last = max(f.last, time)
+			f.last = max(f.last, time, s.clock.now())
 			s.changed[f.id] = struct{}{}
 		}
 		m.add(row)
