@@ -20,7 +20,7 @@ var levels = map[string]int{
 	"record": 0, "ack": 0,
 	"cri": 1, "stage": 1, "logql": 1, "columns": 1, "wire": 1,
 	"tail": 2, "kube": 2, "checkpoint": 2, "buffer": 2, "output": 2, "store": 2,
-	"deliver": 3, "pipeline": 3,
+	"deliver": 3, "pipeline": 3, "api": 3,
 	"config": 4, "cmd": 4, "e2e": 4, "bench": 4, "deploy": 4,
 }
 
@@ -36,6 +36,7 @@ var only = []struct {
 	{"github.com/prometheus/", []string{"metrics"}},
 	{"github.com/spf13/cobra", []string{"cmd"}},
 	{"github.com/parquet-go/", []string{"columns"}},
+	{"github.com/coder/websocket", []string{"api", "cmd"}},
 	{"google.golang.org/grpc", []string{"output", "gateway"}},
 	{"github.com/twmb/franz-go", []string{"output", "gateway"}},
 	{"github.com/minio/", []string{"output", "gateway"}},

@@ -25,9 +25,10 @@ const (
 	AttrWorkload    = "workload" // kind/name, for example deployment/api
 	AttrApp         = "app"
 	AttrService     = "service_name"
-	AttrStream      = "stream" // stdout or stderr
-	AttrInput       = "input"  // kubernetes, file, journald, …
-	AttrFile        = "file"   // path of a plain file
+	AttrStream      = "stream"     // stdout or stderr
+	AttrInput       = "input"      // kubernetes, file, journald, …
+	AttrFile        = "file"       // path of a plain file
+	AttrTenant      = "__tenant__" // whose logs these are, where several share a store
 )
 
 // Stream says who wrote a record. It is immutable and meant to be shared by

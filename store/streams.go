@@ -16,7 +16,7 @@ import (
 // labels here.
 var indexLabels = map[string]bool{
 	record.AttrCluster: true, record.AttrNamespace: true, record.AttrNode: true, record.AttrWorkload: true, record.AttrApp: true,
-	record.AttrService: true, record.AttrContainer: true, record.AttrPod: true, record.AttrStream: true, record.AttrInput: true,
+	record.AttrService: true, record.AttrContainer: true, record.AttrPod: true, record.AttrStream: true, record.AttrInput: true, record.AttrTenant: true,
 	record.AttrPodUID: false, record.AttrContainerID: false, record.AttrRestart: false, record.AttrImage: false, record.AttrFile: false,
 }
 
