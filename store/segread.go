@@ -58,20 +58,12 @@ func (c *cursor) openSegment(g *segment) (*segReader, error) {
 	x := in.x
 	r := &segReader{c: c, g: g, x: x, numbers: in.numbers, verdicts: make([]logql.Verdict, len(x.Streams)), streams: make([]*logql.Stream, len(x.Streams)),
 		selected: make([]uint32, len(x.Streams)+1), cache: make(map[int]*spanData)}
-	inRows := func(name string) bool { _, ok := slices.BinarySearch(x.AttrNames, name); return ok }
-	severities := x.Severities[0] < x.Rows
+	rows := rowNames{x}
 	for i := range x.Streams {
 		st := &x.Streams[i]
 		v := logql.No
 		if st.MaxTime >= c.start && st.MinTime < c.end {
-			if v = c.verdictOf(in.numbers[i], &st.Stream).verdict; v == logql.Maybe {
-				decided := c.req.Selector.Decided(constants(st, inRows), func(name string) bool {
-					return inRows(name) || severities && (name == "level" || name == "detected_level")
-				})
-				if decided == logql.No {
-					v = logql.No
-				}
-			}
+			v = c.match.inSegment(in.numbers[i], &st.Stream, rows)
 		}
 		r.verdicts[i] = v
 		r.selected[i+1] = r.selected[i]
@@ -88,9 +80,10 @@ func (c *cursor) openSegment(g *segment) (*segReader, error) {
 		verdict = logql.Maybe
 	}
 	r.cols = c.req.ColumnsFor(verdict)
+	r.narrowMeta()
 	r.sevs = c.req.Severities
 	for _, n := range [2]string{"level", "detected_level"} {
-		if inRows(n) {
+		if rows.has(n) {
 			r.sevs = 0
 		}
 		for i := range x.Streams {
@@ -114,15 +107,67 @@ func (c *cursor) openSegment(g *segment) (*segReader, error) {
 	return r, nil
 }
 
+// narrowMeta leaves out of the columns the structured metadata that nothing in
+// the segment has: rows need not be looked at one by one then.
+func (r *segReader) narrowMeta() {
+	have := func(name string) bool {
+		if _, ok := slices.BinarySearch(r.x.AttrNames, name); ok {
+			return true
+		}
+		for i := range r.x.Streams {
+			if r.verdicts[i] != logql.No && hasName(r.x.Streams[i].Resource, name) {
+				return true
+			}
+		}
+		return false
+	}
+	if r.cols.AllMeta {
+		if len(r.x.AttrNames) > 0 {
+			return
+		}
+		for i := range r.x.Streams {
+			if r.verdicts[i] != logql.No && len(r.x.Streams[i].Resource) > 0 {
+				return
+			}
+		}
+		r.cols.AllMeta, r.cols.Meta = false, nil
+		return
+	}
+	r.cols.Meta = slices.DeleteFunc(slices.Clone(r.cols.Meta), func(name string) bool { return !have(name) })
+}
+
+// rowNames are the names that rows of a segment have in their own metadata.
+type rowNames struct{ x *columns.Index }
+
+func (r rowNames) has(name string) bool {
+	_, ok := slices.BinarySearch(r.x.AttrNames, name)
+	return ok
+}
+
+// decides reports whether a row says what a matcher on the name is about.
+func (r rowNames) decides(name string) bool {
+	return r.has(name) || (name == "level" || name == "detected_level") && r.x.Severities[0] < r.x.Rows
+}
+
+// inSegment is the verdict on a stream's rows in a segment, where more is known
+// than of the stream alone.
+func (m *matching) inSegment(number uint32, st *columns.Stream, rows rowNames) logql.Verdict {
+	v := m.numbered(number, st)
+	if v.verdict == logql.Maybe && m.sel.Decided(constants(v.labels, st.Resource, rows), rows.decides) == logql.No {
+		return logql.No
+	}
+	return v.verdict
+}
+
 // constants returns what is the same for all rows of a stream, sorted: its labels
 // and what of its resource no row's own metadata replaces.
-func constants(st *columns.StreamRows, inRows func(string) bool) []logql.Label {
-	if len(st.Resource) == 0 {
-		return st.Labels
+func constants(labels, resource []logql.Label, rows rowNames) []logql.Label {
+	if len(resource) == 0 {
+		return labels
 	}
-	out := slices.Clone(st.Labels)
-	for _, a := range st.Resource {
-		if !inRows(a.Name) {
+	out := slices.Clone(labels)
+	for _, a := range resource {
+		if !rows.has(a.Name) {
 			out = append(out, a)
 		}
 	}
@@ -152,7 +197,7 @@ func (r *segReader) units() error {
 		if len(c.req.Needles) > 0 {
 			if pass == nil {
 				var err error
-				if pass, err = r.filter(); c.tolerate(err) != nil || pass == nil {
+				if pass, err = r.filter(); c.s.tolerate(err) != nil || pass == nil {
 					pass = slices.Repeat([]byte{0xff}, (len(x.Blocks)+7)/8)
 				}
 			}
