@@ -166,13 +166,13 @@ func (d *Decoder) Field(dst []int32, x *Index, f int, s *Span, stored []byte) ([
 
 // spread puts values where the levels say.
 func (d *Decoder) spread(dst []int32, idx []int32) []int32 {
-	for _, l := range d.levels {
-		if l == 0 {
-			dst = append(dst, Null)
-			continue
-		}
-		dst = append(dst, idx[0])
-		idx = idx[1:]
+	dst = slices.Grow(dst[:0], len(d.levels))[:len(d.levels)]
+	idx = append(idx, 0) // read, not used, where nulls stand at the end
+	k := 0
+	for i, l := range d.levels {
+		present := int32(l & 1)
+		dst[i] = idx[k] | (present - 1) // Null is all ones
+		k += int(present)
 	}
 	return dst
 }

@@ -1,6 +1,10 @@
 package logql
 
-import "github.com/weirlog/weir/record"
+import (
+	"slices"
+
+	"github.com/weirlog/weir/record"
+)
 
 // memo remembers the outcome of rows that a block tells apart only by stream,
 // severity and the values of a few columns: then the stages run once per
@@ -9,6 +13,7 @@ type memo struct {
 	slots   []memoSlot
 	used    []uint32 // slots that are not unknown
 	touched []uint32 // slots with rows to add
+	numbers []uint32 // of some rows: their slots
 }
 
 type memoSlot struct {
@@ -51,22 +56,6 @@ func combinations(b *Block) int {
 
 const severities = 32 // at least as many as there are
 
-// slot returns the number of a row's combination.
-func slot(b *Block, i int) int {
-	n := 0
-	if b.Stream != nil {
-		n = int(b.Stream[i])
-	}
-	if b.Severity != nil {
-		n = n*severities + int(b.Severity[i]&(severities-1))
-	}
-	for k := range b.Fields {
-		f := &b.Fields[k]
-		n = n*(len(f.Values)+2) + int(f.Index[i]) + 2
-	}
-	return n
-}
-
 // memoized adds the rows of a block that fits.
 func (x *ranger) memoized(b *Block, after []stage) error {
 	m := &x.memo
@@ -85,39 +74,44 @@ func (x *ranger) memoized(b *Block, after []stage) error {
 	w := &x.w
 	for i := 0; i < b.Len(); {
 		k0, k1 := w.steps(b.Times[i])
-		lo, hi := w.lo, w.hi
 		// Rows of the same steps: count them first, add them together.
+		from, times := i, b.Times
+		for i++; i < len(times) && times[i] > w.lo && times[i] <= w.hi; i++ {
+		}
 		m.touched = m.touched[:0]
-		for ; i < b.Len() && b.Times[i] > lo && b.Times[i] <= hi; i++ {
-			at := slot(b, i)
+		for k, at := range m.number(b, from, i) {
 			s := &m.slots[at]
+			if s.rows > 0 {
+				s.rows++
+				continue
+			}
 			if s.state == unknown {
-				if err := x.learn(s, at, b, i, after); err != nil {
+				if err := x.learn(s, int(at), b, from+k, after); err != nil {
 					return err
 				}
 			}
-			if s.state == dropped {
-				continue
-			}
 			if x.kind != kindCount {
+				if s.state == dropped {
+					continue
+				}
 				x.stats.Kept++
 				if k0 < k1 {
-					if err := x.add(s.acc, k0, k1, b, i, s.value); err != nil {
+					if err := x.add(s.acc, k0, k1, b, from+k, s.value); err != nil {
 						return err
 					}
 				}
 				continue
 			}
-			if s.rows == 0 {
-				m.touched = append(m.touched, uint32(at))
-			}
-			s.rows++
+			m.touched = append(m.touched, at)
+			s.rows = 1
 		}
 		for _, at := range m.touched {
 			s := &m.slots[at]
-			x.stats.Kept += s.rows
-			if k0 < k1 {
-				s.acc.addCount(k0, k1, s.rows, 0)
+			if s.state == kept {
+				x.stats.Kept += s.rows
+				if k0 < k1 {
+					s.acc.addCount(k0, k1, s.rows, 0)
+				}
 			}
 			s.rows = 0
 		}
@@ -125,10 +119,37 @@ func (x *ranger) memoized(b *Block, after []stage) error {
 	return nil
 }
 
+// number returns the slots of the rows [i, j), worked out column by column.
+func (m *memo) number(b *Block, i, j int) []uint32 {
+	out := slices.Grow(m.numbers[:0], j-i)[:j-i]
+	m.numbers = out
+	if b.Stream != nil {
+		copy(out, b.Stream[i:j])
+	} else {
+		clear(out)
+	}
+	if b.Severity != nil {
+		for k, s := range b.Severity[i:j] {
+			out[k] = out[k]*severities + uint32(s&(severities-1))
+		}
+	}
+	for c := range b.Fields {
+		f := &b.Fields[c]
+		n := uint32(len(f.Values) + 2)
+		for k, v := range f.Index[i:j] {
+			out[k] = out[k]*n + uint32(v+2)
+		}
+	}
+	return out
+}
+
 // memoizedRuns is memoized for rows of which only the stream matters.
 func (x *ranger) memoizedRuns(b *Block, after []stage) error {
 	for i := 0; i < b.Len(); {
-		at := slot(b, i)
+		at := 0
+		if b.Stream != nil {
+			at = int(b.Stream[i])
+		}
 		s := &x.memo.slots[at]
 		if s.state == unknown {
 			if err := x.learn(s, at, b, i, after); err != nil {
