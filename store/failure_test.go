@@ -301,7 +301,7 @@ func TestFailure69_74_CompactionAndSnapshot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c, err := s.Select(ctx, &logql.Request{Selector: selector(t, `{app=~".+"}`), Start: -1 << 62, End: 1 << 62, Columns: everything})
+	c, err := s.Source("").Select(ctx, &logql.Request{Selector: selector(t, `{app=~".+"}`), Start: -1 << 62, End: 1 << 62, Columns: everything})
 	if err != nil {
 		t.Fatal(err)
 	}

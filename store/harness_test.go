@@ -117,16 +117,16 @@ var everything = logql.Columns{Body: true, Severity: true, AllMeta: true}
 // query returns the rows of a request, in the order in which they came.
 func query(t testing.TB, s *Store, req *logql.Request) []line {
 	t.Helper()
-	out, err := tryQuery(s, req)
+	out, err := tryQuery(s, "", req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
 }
 
-func tryQuery(s *Store, req *logql.Request) ([]line, error) {
+func tryQuery(s *Store, tenant string, req *logql.Request) ([]line, error) {
 	ctx := context.Background()
-	c, err := s.Select(ctx, req)
+	c, err := s.Source(tenant).Select(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +218,11 @@ func all(t testing.TB, s *Store) []line {
 // stored is a line as a query gives it back.
 func stored(l line) line {
 	l.gen, l.from, l.to = 0, 0, 0
-	l.labels, l.attrs = formatSet(parseSet(l.labels)), formatSet(parseSet(l.attrs))
+	set := parseSet(l.labels)
+	if !strings.Contains(l.labels, "service_name=") {
+		set = append(set, record.Attr{Name: "service_name", Value: service(set)})
+	}
+	l.labels, l.attrs = formatSet(set), formatSet(parseSet(l.attrs))
 	return l
 }
 

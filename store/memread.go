@@ -21,7 +21,8 @@ type memUnit struct {
 type memReader struct {
 	c        *cursor
 	v        *view
-	verdicts []logql.Verdict
+	verdicts []logql.Verdict // of streams
+	labels   [][]logql.Label
 	streams  []*logql.Stream
 	maybe    bool
 	cols     logql.Columns
@@ -35,12 +36,13 @@ const (
 
 // memUnit returns what is to be read of a memtable, nil if nothing is.
 func (c *cursor) memUnit(v *view) unit {
-	r := &memReader{c: c, v: v, verdicts: make([]logql.Verdict, len(v.streams)), streams: make([]*logql.Stream, len(v.streams))}
+	r := &memReader{c: c, v: v, verdicts: make([]logql.Verdict, len(v.streams)), labels: make([][]logql.Label, len(v.streams)), streams: make([]*logql.Stream, len(v.streams))}
 	any := false
 	sevs := make([]logql.SeverityMask, len(v.streams))
 	for i := range v.streams {
 		st := &v.streams[i]
-		r.verdicts[i] = c.req.Selector.Stream(st.Labels)
+		m := c.match.ask(st)
+		r.verdicts[i], r.labels[i] = m.verdict, m.labels
 		any = any || r.verdicts[i] != logql.No
 		r.maybe = r.maybe || r.verdicts[i] == logql.Maybe
 		sevs[i] = c.req.Severities
@@ -141,7 +143,7 @@ func (r *memReader) byStream(rows []uint32) []uint32 {
 
 func (r *memReader) pointer(stream uint32) *logql.Stream {
 	if r.streams[stream] == nil {
-		r.streams[stream] = r.c.stream(&r.v.streams[stream])
+		r.streams[stream] = r.c.stream(r.v.streams[stream].ID, r.labels[stream])
 	}
 	return r.streams[stream]
 }

@@ -160,7 +160,7 @@ func (m *model) check() {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	got, err := tryQuery(m.s, &logql.Request{Selector: sel, Start: -1 << 62, End: 1 << 62, Columns: everything, Order: logql.Order(m.r.IntN(3))})
+	got, err := tryQuery(m.s, "", &logql.Request{Selector: sel, Start: -1 << 62, End: 1 << 62, Columns: everything, Order: logql.Order(m.r.IntN(3))})
 	if err != nil {
 		if errors.Is(err, errCrashed) {
 			return

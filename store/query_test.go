@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/weirlog/weir/logql"
-	"github.com/weirlog/weir/record"
 )
 
 // fill stores lines partly in segments, partly in memory.
@@ -127,7 +126,7 @@ func TestFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := context.Background()
-	c, err := s.Select(ctx, &logql.Request{Selector: selector(t, `{app=~".+"}`), Start: -1 << 62, End: 1 << 62, Columns: logql.Columns{Fields: []string{"status", "level"}}})
+	c, err := s.Source("").Select(ctx, &logql.Request{Selector: selector(t, `{app=~".+"}`), Start: -1 << 62, End: 1 << 62, Columns: logql.Columns{Fields: []string{"status", "level"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +166,7 @@ func TestFields(t *testing.T) {
 
 func TestTail(t *testing.T) {
 	s := open(t, Config{})
-	tail, err := s.Tail(selector(t, `{app="app1"}`), 3)
+	tail, err := s.Tail("", selector(t, `{app="app1"}`), 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,17 +175,16 @@ func TestTail(t *testing.T) {
 	}
 	mustSend(t, s, l(1, "app1"), l(2, "app2"), l(3, "app1"))
 	es, dropped, err := tail.Next(context.Background())
-	if err != nil || dropped != 0 || len(es) != 2 || string(es[0].Body) != "1" || string(es[1].Body) != "3" || len(es[0].Meta) != 2 {
+	if err != nil || dropped != 0 || len(es) != 2 || string(es[0].Line) != "1" || string(es[1].Line) != "3" || len(es[0].Meta) != 2 {
 		t.Fatalf("%+v %d %v", es, dropped, err)
 	}
 	mustSend(t, s, l(4, "app1"), l(5, "app1"), l(6, "app1"), l(7, "app1"), l(8, "app1"))
 	es, dropped, err = tail.Next(context.Background())
-	if err != nil || dropped != 2 || len(es) != 3 || string(es[0].Body) != "6" {
+	if err != nil || dropped != 2 || len(es) != 3 || string(es[0].Line) != "6" {
 		t.Fatalf("%+v %d %v", es, dropped, err)
 	}
 	tail.Close()
 	if _, _, err := tail.Next(context.Background()); err != ErrClosed {
 		t.Fatal(err)
 	}
-	_ = record.Unknown
 }

@@ -14,44 +14,70 @@ import (
 	"github.com/weirlog/weir/record"
 )
 
-// Source is the store as the query engine sees it.
-func (s *Store) Source() logql.Source { return querySource{s} }
+// Source is a tenant's logs as the query engine sees them: those whose label
+// record.AttrTenant has its name, without that label. The empty tenant sees
+// everything as it is.
+func (s *Store) Source(tenant string) logql.Source { return tenantSource{s, tenant} }
 
-type querySource struct{ s *Store }
-
-// Select implements logql.Source.
-func (q querySource) Select(ctx context.Context, req *logql.Request) (logql.Cursor, error) {
-	return q.s.Select(ctx, req)
+type tenantSource struct {
+	s      *Store
+	tenant string
 }
 
-// Select begins to read; see logql.Source.
-func (s *Store) Select(ctx context.Context, req *logql.Request) (logql.Cursor, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	c := &cursor{s: s, req: req, streams: make(map[uint64][]*logql.Stream), start: req.Start, end: req.End, seen: make(map[*logql.Stream]struct{})}
-	dec, err := s.decoder()
-	if err != nil {
-		return nil, err
-	}
-	c.dec = dec
+// version is what is there at one moment, for reading. It does not change.
+type version struct {
+	held  []*segment
+	views []*view
+}
+
+// hold takes the version of now, as far as it may have rows in [start, end).
+func (s *Store) hold(start, end int64) (v version, err error) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.closing {
-		s.mu.Unlock()
-		return nil, ErrClosed
+		return v, ErrClosed
 	}
 	for _, g := range s.segments {
-		if g.info.MaxTime >= req.Start && g.info.MinTime < req.End {
+		if g.info.MaxTime >= start && g.info.MinTime < end {
 			g.hold()
-			c.held = append(c.held, g)
+			v.held = append(v.held, g)
 		}
 	}
 	for _, m := range []*memtable{s.sealed, s.active} {
-		if m != nil && m.committed.rows > 0 && m.max >= req.Start && m.min < req.End {
-			c.views = append(c.views, m.view())
+		if m != nil && m.committed.rows > 0 && m.max >= start && m.min < end {
+			v.views = append(v.views, m.view())
 		}
 	}
-	s.mu.Unlock()
+	return v, nil
+}
+
+// drop gives a version back.
+func (s *Store) drop(v *version) {
+	for _, g := range v.held {
+		g.drop()
+	}
+	for _, m := range v.views {
+		s.release(m)
+	}
+	*v = version{}
+}
+
+// Select implements logql.Source.
+func (t tenantSource) Select(ctx context.Context, req *logql.Request) (logql.Cursor, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s := t.s
+	c := &cursor{s: s, req: req, streams: make(map[uint64][]*logql.Stream), start: req.Start, end: req.End, seen: make(map[*logql.Stream]struct{})}
+	c.match = matching{sel: req.Selector, tenant: t.tenant}
+	var err error
+	if c.version, err = s.hold(req.Start, req.End); err != nil {
+		return nil, err
+	}
+	if c.dec, err = s.decoder(); err != nil {
+		s.drop(&c.version)
+		return nil, err
+	}
 	for _, g := range c.held {
 		c.push(&segmentUnit{g: g, min: g.info.MinTime, max: g.info.MaxTime})
 	}
@@ -87,17 +113,16 @@ type cursor struct {
 	dec        *columns.Decoder
 	units      []unit
 	ready      []*logql.Block
-	held       []*segment
-	views      []*view
-	streams    map[uint64][]*logql.Stream
-	seen       map[*logql.Stream]struct{}
-	stats      logql.SourceStats
-	closed     bool
-	page       []byte   // of what is stored
-	scratch    spanData // the one span that is decoded, in AnyOrder
-	scratchOf  *segReader
-	scratchAt  int
-	known      []verdict // by the streams' numbers
+	version
+	streams   map[uint64][]*logql.Stream
+	seen      map[*logql.Stream]struct{}
+	stats     logql.SourceStats
+	closed    bool
+	page      []byte   // of what is stored
+	scratch   spanData // the one span that is decoded, in AnyOrder
+	scratchOf *segReader
+	scratchAt int
+	match     matching
 }
 
 func (c *cursor) Len() int { return len(c.units) }
@@ -159,7 +184,7 @@ func (c *cursor) Next(ctx context.Context) (*logql.Block, error) {
 			return nil, io.EOF
 		}
 		u := heap.Pop(c).(unit)
-		if err := c.tolerate(u.read(ctx, c)); err != nil {
+		if err := c.s.tolerate(u.read(ctx, c)); err != nil {
 			return nil, err
 		}
 	}
@@ -176,12 +201,12 @@ func (c *cursor) Next(ctx context.Context) (*logql.Block, error) {
 }
 
 // tolerate passes over what is damaged, counting it: the rest is worth having.
-func (c *cursor) tolerate(err error) error {
+func (s *Store) tolerate(err error) error {
 	if err == nil || !errors.Is(err, columns.ErrDamaged) && !notExist(err) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
-	if c.s.stats.damagedPages.Add(1) < 100 {
-		c.s.log.Error("a query passed over damaged data; `weir store check` says more", "error", err)
+	if s.stats.damagedPages.Add(1) < 100 {
+		s.log.Error("a query passed over damaged data; `weir store check` says more", "error", err)
 	}
 	return nil
 }
@@ -195,13 +220,8 @@ func (c *cursor) Close() error {
 		return nil
 	}
 	c.closed = true
-	for _, g := range c.held {
-		g.drop()
-	}
-	for _, v := range c.views {
-		c.s.release(v)
-	}
-	c.held, c.views, c.units, c.ready = nil, nil, nil, nil
+	c.s.drop(&c.version)
+	c.units, c.ready = nil, nil
 	c.s.decoders.Put(c.dec)
 	return nil
 }
@@ -213,34 +233,16 @@ func (s *Store) decoder() (*columns.Decoder, error) {
 	return columns.NewDecoder()
 }
 
-// verdict is what the selector says of a stream.
-type verdict struct {
-	asked   bool
-	verdict logql.Verdict
-	stream  *logql.Stream
-}
-
-// verdictOf asks the selector once per stream.
-func (c *cursor) verdictOf(number uint32, st *columns.Stream) *verdict {
-	if int(number) >= len(c.known) {
-		c.known = append(c.known, make([]verdict, int(number)+1-len(c.known)+64)...)
-	}
-	v := &c.known[number]
-	if !v.asked {
-		v.asked, v.verdict = true, c.req.Selector.Stream(st.Labels)
-	}
-	return v
-}
-
-// stream returns the one pointer for a set of labels.
-func (c *cursor) stream(st *columns.Stream) *logql.Stream {
-	for _, have := range c.streams[st.ID] {
-		if slices.Equal(have.Labels, st.Labels) {
+// stream returns the one pointer for a set of labels: those of the stream with
+// that id, as they are seen.
+func (c *cursor) stream(id uint64, labels []logql.Label) *logql.Stream {
+	for _, have := range c.streams[id] {
+		if slices.Equal(have.Labels, labels) {
 			return have
 		}
 	}
-	n := &logql.Stream{Labels: st.Labels}
-	c.streams[st.ID] = append(c.streams[st.ID], n)
+	n := &logql.Stream{Labels: labels}
+	c.streams[id] = append(c.streams[id], n)
 	return n
 }
 
@@ -269,7 +271,7 @@ func (c *cursor) narrow(ctx context.Context) error {
 		}
 		u := heap.Pop(c).(unit)
 		ok, err := u.times(c, worst.add)
-		if err := c.tolerate(err); err != nil {
+		if err := c.s.tolerate(err); err != nil {
 			return err
 		}
 		if ok && err == nil {

@@ -127,10 +127,11 @@ func (u *rowsUnit) read(_ context.Context, c *cursor) error {
 		runs[i].from -= base
 		runs[i].to -= base
 	}
-	if hit != nil || r.sevs != 0 {
-		runs = keepRows(runs, func(i uint32) bool {
-			return (hit == nil || hit[i-bodyRow]) && (r.sevs == 0 || r.sevs.Has(d.sev[i]))
-		})
+	if r.sevs != 0 {
+		runs = keepSeverities(runs, d.sev, r.sevs)
+	}
+	if hit != nil {
+		runs = keepRows(runs, func(i uint32) bool { return hit[i-bodyRow] })
 	}
 	if len(runs) == 0 {
 		return nil
@@ -180,6 +181,24 @@ func keepRows(runs []rowRun, keep func(uint32) bool) []rowRun {
 	return out
 }
 
+// keepSeverities is keepRows for rows with severities of the mask.
+func keepSeverities(runs []rowRun, sev []record.Severity, mask logql.SeverityMask) []rowRun {
+	var out []rowRun
+	for _, run := range runs {
+		s := sev[:run.to]
+		for i := int(run.from); i < len(s); i++ {
+			if mask>>(s[i]&31)&1 == 0 {
+				continue
+			}
+			from := i
+			for i++; i < len(s) && mask>>(s[i]&31)&1 != 0; i++ {
+			}
+			out = append(out, rowRun{run.stream, uint32(from), uint32(i)})
+		}
+	}
+	return out
+}
+
 // singles makes a run of each row.
 func singles(runs []rowRun) []rowRun {
 	n := 0
@@ -209,9 +228,10 @@ func (r *segReader) ascending(runs []rowRun, d *spanData) int {
 
 func (r *segReader) pointer(stream uint32) *logql.Stream {
 	if r.streams[stream] == nil {
-		v := r.c.verdictOf(r.numbers[stream], &r.x.Streams[stream].Stream)
+		st := &r.x.Streams[stream].Stream
+		v := r.c.match.numbered(r.numbers[stream], st)
 		if v.stream == nil {
-			v.stream = r.c.stream(&r.x.Streams[stream].Stream)
+			v.stream = r.c.stream(st.ID, v.labels)
 		}
 		r.streams[stream] = v.stream
 	}

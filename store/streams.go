@@ -20,11 +20,35 @@ var indexLabels = map[string]bool{
 	record.AttrPodUID: false, record.AttrContainerID: false, record.AttrRestart: false, record.AttrImage: false, record.AttrFile: false,
 }
 
-// streamOf returns the labels and the resource of a stream.
+// serviceLabels are those that name a service, the best first.
+var serviceLabels = []string{
+	record.AttrService, "service", "app", "application", "app_name", "name", "app_kubernetes_io_name", "container", "container_name",
+	"k8s_container_name", "component", "workload", "job", "k8s_job_name",
+}
+
+// service is the value of the label service_name for a stream with these labels.
+func service(labels []record.Attr) string {
+	for _, name := range serviceLabels {
+		for _, a := range labels {
+			if a.Name == name {
+				return a.Value
+			}
+		}
+	}
+	return "unknown_service"
+}
+
+// streamOf returns the labels and the resource of a stream. Every stream has a
+// service_name, whichever way it came.
 func streamOf(s *record.Stream) columns.Stream {
 	var out columns.Stream
 	add := func(set *[]record.Attr, name, value string) {
-		name = labelName(name)
+		if name != record.AttrTenant {
+			// Nobody becomes a tenant by a name that looks like it.
+			if name = labelName(name); name == record.AttrTenant {
+				name += "_"
+			}
+		}
 		for _, have := range [2][]record.Attr{out.Labels, out.Resource} {
 			for slices.ContainsFunc(have, func(a record.Attr) bool { return a.Name == name }) {
 				name += "_"
@@ -32,15 +56,22 @@ func streamOf(s *record.Stream) columns.Stream {
 		}
 		*set = append(*set, record.Attr{Name: name, Value: strings.ToValidUTF8(value, "\ufffd")})
 	}
+	// The canonical ones first: they have their names before others that only
+	// look like them in the end.
 	for _, a := range s.Attrs() {
-		if index, canonical := indexLabels[a.Name]; index || !canonical {
+		if index, canonical := indexLabels[a.Name]; index {
 			add(&out.Labels, a.Name, a.Value)
+		} else if canonical {
+			add(&out.Resource, a.Name, a.Value)
 		}
 	}
 	for _, a := range s.Attrs() {
-		if index, canonical := indexLabels[a.Name]; canonical && !index {
-			add(&out.Resource, a.Name, a.Value)
+		if _, canonical := indexLabels[a.Name]; !canonical {
+			add(&out.Labels, a.Name, a.Value)
 		}
+	}
+	if !slices.ContainsFunc(out.Labels, func(a record.Attr) bool { return a.Name == record.AttrService }) {
+		out.Labels = append(out.Labels, record.Attr{Name: record.AttrService, Value: service(out.Labels)})
 	}
 	for _, a := range s.Labels() {
 		add(&out.Resource, "label_"+a.Name, a.Value)
