@@ -144,14 +144,19 @@ func (s *Store) writeSegments(ctx context.Context, sw *segmentWriter, v *view) (
 	for len(order) > 0 {
 		day := days[dayOf(v.rows[order[0]].time)]
 		n := 0
+		from, to := int64(1), int64(0) // times known to be of the day
 		infos = append(infos, segmentInfo{Seq: s.nextSegment.Add(1), Day: day})
 		err := sw.write(&infos[len(infos)-1], streams, func(r *columns.Row) error {
 			if n == len(order) {
 				return io.EOF
 			}
 			row := &v.rows[order[n]]
-			if days[dayOf(row.time)] != day {
-				return io.EOF
+			if row.time < from || row.time >= to {
+				d := dayOf(row.time)
+				if days[d] != day {
+					return io.EOF
+				}
+				from, to = d*dayNs, (d+1)*dayNs
 			}
 			if n&1023 == 0 && ctx.Err() != nil {
 				return ctx.Err()
