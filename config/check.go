@@ -63,11 +63,11 @@ func (k *checker) all() {
 	}
 	if !k.o.Incomplete {
 		root, _ := k.cfg.node("").place()
-		if len(c.Inputs) == 0 && !k.given("inputs") {
+		if len(c.Inputs) == 0 && !k.given("inputs") && !k.takes() {
 			k.addf(root, 1, "there is no input: nothing would be read").Hint = "add inputs: {kubernetes: {}} or inputs: {file: {paths: [/var/log/app/*.log]}}"
 		}
 		if len(c.Outputs) == 0 && !k.given("outputs") {
-			k.addf(root, 1, "there is no output: records would have nowhere to go").Hint = "add outputs: {stdout: {}}, or elasticsearch, opensearch, loki, otlp, jsonl, file"
+			k.addf(root, 1, "there is no output: records would have nowhere to go").Hint = "add outputs: {stdout: {}}, store, or elasticsearch, opensearch, loki, otlp, jsonl, file"
 		}
 	}
 	k.pipeline()
@@ -79,6 +79,7 @@ func (k *checker) all() {
 	}
 	k.together()
 	k.routes()
+	k.store()
 	k.listen()
 }
 
@@ -103,9 +104,12 @@ func (k *checker) required(v reflect.Value, fs []field, path string) {
 				k.component((*x)[i].ID, (*x)[i].Settings, p)
 			}
 			continue
-		case *[]Route:
-			for i := range *x {
-				k.required(fv.Index(i), fieldsOf(fv.Index(i).Type()), p+"["+strconv.Itoa(i)+"]")
+		case *[]Step:
+			continue
+		}
+		if fv.Kind() == reflect.Slice && !isScalar(fv.Type().Elem()) {
+			for i := range fv.Len() {
+				k.required(fv.Index(i), fieldsOf(fv.Type().Elem()), p+"["+strconv.Itoa(i)+"]")
 			}
 			continue
 		}
@@ -401,19 +405,6 @@ func (k *checker) routes() {
 				k.warn("outputs."+string(out.ID), "gets nothing: no route names it")
 			}
 		}
-	}
-}
-
-func (k *checker) listen() {
-	l := k.cfg.Listen
-	if l.HTTP != "" && !l.HTTP.Loopback() && !l.Insecure {
-		k.err("listen.http", "anyone who reaches %s could read the logs: there is no authentication", l.HTTP).Hint = "listen on 127.0.0.1, or say insecure: true"
-	}
-	if l.HTTP != "" {
-		k.warn("listen.http", "not built yet: nothing listens there; health and metrics are on listen.probe")
-	}
-	if l.HTTP != "" && l.HTTP == l.Probe && !strings.HasSuffix(string(l.HTTP), ":0") {
-		k.err("listen.probe", "is the same address as listen.http")
 	}
 }
 

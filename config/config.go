@@ -9,8 +9,9 @@ type Config struct {
 	Pipeline  []Step    `yaml:"pipeline" doc:"Steps that every record passes, in order; each is a map with a single key."`
 	Outputs   Outputs   `yaml:"outputs" doc:"Where records go: a map from component id to settings."`
 	Routes    []Route   `yaml:"routes" doc:"Which records go to which outputs; none means everything to every output. The first match wins unless it says continue; a record that no route matches goes nowhere."`
+	Store     Store     `yaml:"store" doc:"The embedded store. There is one as soon as there is an output of type store."`
 	Listen    Listen    `yaml:"listen" doc:"Addresses this process answers on."`
-	State     Path      `yaml:"state" default:"/var/lib/weir" doc:"Directory of checkpoints and dead letters. It must survive a restart."`
+	State     Path      `yaml:"state" default:"/var/lib/weir" doc:"Directory of checkpoints, dead letters and, unless it has a path of its own, the store. It must survive a restart."`
 	Limits    Limits    `yaml:"limits" doc:"What the process may use."`
 	Log       LogConfig `yaml:"log" doc:"weir's own log, on stderr."`
 
@@ -30,13 +31,6 @@ type Route struct {
 	When     Condition `yaml:"when" doc:"Condition in LogQL; without it every record matches."`
 	To       []ID      `yaml:"to" required:"true" doc:"Ids of the outputs."`
 	Continue bool      `yaml:"continue" default:"false" doc:"Go on with the next route after a match."`
-}
-
-// Listen says on which addresses the process answers.
-type Listen struct {
-	HTTP     Address `yaml:"http" doc:"Address of the HTTP API, such as 127.0.0.1:7410; off if empty. Beyond loopback it needs insecure: true."`
-	Probe    Address `yaml:"probe" doc:"Address of GET /healthz, /readyz and /metrics, such as :7411; off if empty. It shows no log content and asks for no credentials."`
-	Insecure bool    `yaml:"insecure" default:"false" doc:"Lets http listen beyond loopback without authentication."`
 }
 
 // Limits bounds what the process uses.

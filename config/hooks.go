@@ -27,6 +27,12 @@ func checkSelector(s string) error {
 	return conditionError(err)
 }
 
+// checkStoreSelector reports what is wrong with a selector of stored streams.
+func checkStoreSelector(s string) error {
+	_, err := logql.ParseMatchers(s)
+	return conditionError(err)
+}
+
 func conditionError(err error) error {
 	var se *logql.SyntaxError
 	switch {

@@ -7,7 +7,7 @@ type Outputs []Output
 type Output struct {
 	ID ID
 	// Settings is *ElasticsearchOutput (also for opensearch), *LokiOutput,
-	// *OTLPOutput, *JSONLOutput, *FileOutput or *StdoutOutput.
+	// *OTLPOutput, *JSONLOutput, *FileOutput, *StdoutOutput or *StoreOutput.
 	Settings OutputSettings
 }
 
@@ -170,6 +170,11 @@ type StdoutOutput struct {
 	Delivery `yaml:",inline"`
 }
 
+// StoreOutput writes into the embedded store.
+type StoreOutput struct {
+	Delivery `yaml:",inline"`
+}
+
 // Endpoints returns the connection settings.
 func (o *ElasticsearchOutput) Endpoints() *Remote { return &o.Remote }
 
@@ -207,4 +212,6 @@ var outputTypes = []componentType{
 		defaults: map[string]string{"batch.bytes": "1MiB", "batch.wait": "200ms"}},
 	{name: "stdout", doc: "Standard output.", new: func() any { return new(StdoutOutput) },
 		defaults: map[string]string{"batch.bytes": "256KiB", "batch.wait": "50ms"}},
+	{name: "store", doc: "The embedded store of this process, which listen.http makes searchable; the section store says where and how long it keeps logs.",
+		new: func() any { return new(StoreOutput) }, defaults: map[string]string{"batch.bytes": "1MiB", "batch.wait": "50ms"}},
 }

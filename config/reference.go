@@ -24,7 +24,11 @@ func Reference() []byte {
 	table(&b, rows(simple, "", nil))
 	b.WriteString("\n")
 	for _, f := range sections {
-		fmt.Fprintf(&b, "- [`%s`](#%s): %s\n", f.name, f.name, f.doc)
+		anchor := f.name
+		if findType(outputTypes, f.name) != nil { // the output's heading comes first
+			anchor += "-1"
+		}
+		fmt.Fprintf(&b, "- [`%s`](#%s): %s\n", f.name, anchor, f.doc)
 	}
 	for _, f := range sections {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n", f.name, f.doc)
@@ -104,6 +108,11 @@ func rows(fs []field, path string, defaults map[string]string) []row {
 		if f.typ.Kind() == reflect.Struct && !isScalar(f.typ) {
 			out = append(out, row{p, "", "", f.doc})
 			out = append(out, rows(fieldsOf(f.typ), p, defaults)...)
+			continue
+		}
+		if f.typ.Kind() == reflect.Slice && !isScalar(f.typ.Elem()) {
+			out = append(out, row{p, "list of maps", "", f.doc})
+			out = append(out, rows(fieldsOf(f.typ.Elem()), p+"[]", defaults)...)
 			continue
 		}
 		r := row{p, typeName(&f), "", f.doc}

@@ -265,7 +265,7 @@ func TestDiff(t *testing.T) {
 		"secret": {base, "s2", Changes{ChangedOutputs: []ID{"loki"}}},
 		"components": {"inputs: {file: {paths: /x, idle: 1s}, kubernetes: {}}\noutputs: {loki: {url: http://l, auth: {bearer: s1}}, stdout: {}, jsonl: {url: http://o}}", "",
 			Changes{AddedInputs: []ID{"kubernetes"}, RemovedInputs: []ID{"file/b"}, ChangedInputs: []ID{"file"}, AddedOutputs: []ID{"jsonl"}, RemovedOutputs: []ID{"otlp"}}},
-		"other": {base + "log: {level: warn}\npipeline: [{drop: '{a=\"b\"}'}]\nroutes: [{to: [stdout, loki, otlp]}]\nstate: /s\n", "s1", Changes{Other: []string{"pipeline", "routes", "state", "log"}}},
+		"other": {base + "log: {level: warn}\npipeline: [{drop: '{a=\"b\"}'}]\nroutes: [{to: [stdout, loki, otlp]}]\nstate: /s\n", "s1", Changes{Other: []string{"pipeline", "routes", "store", "state", "log"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := Diff(a, get(tc.text, tc.secret))

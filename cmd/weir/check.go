@@ -117,6 +117,9 @@ func probeOutputs(ctx context.Context, cfg *config.Config, w io.Writer) error {
 	p := process{cfg: cfg, log: newLogger(cfg.Log, new(slog.LevelVar)), outputClosed: make(chan struct{})}
 	failed := 0
 	for _, o := range cfg.Outputs {
+		if _, ok := o.Settings.(*config.StoreOutput); ok {
+			continue // of this process alone: there is nobody to ask
+		}
 		endpoints, err := p.endpoints(o, p.log)
 		if err != nil {
 			return cfg.Problem("outputs."+string(o.ID), err.Error())

@@ -167,6 +167,12 @@ refused again stays. Records keep their ids. It may run beside the agent.`,
 func replay(ctx context.Context, cfg *config.Config, o config.Output, give time.Duration, w io.Writer) error {
 	p := process{cfg: cfg, outputClosed: make(chan struct{})}
 	p.log = newLogger(cfg.Log, &p.level)
+	if _, ok := o.Settings.(*config.StoreOutput); ok {
+		if err := p.openStore(ctx); err != nil {
+			return fmt.Errorf("%w\nA store's dead letters are replayed while the process that has it is stopped", err)
+		}
+		defer p.closeStore()
+	}
 	endpoints, err := p.endpoints(o, p.log)
 	if err != nil {
 		return err

@@ -147,11 +147,11 @@ func (p *process) tailConfig(id config.ID, t *config.Tail, format string) tail.C
 		Hold: tail.Hold{MaxBytes: int64(t.Hold.MaxBytes), MaxAge: time.Duration(t.Hold.MaxAge), LinkDir: string(t.Hold.Dir)},
 		Book: &p.book, Logger: p.log.With("input", string(id)),
 	}
-	if p.store == nil {
+	if p.positions == nil {
 		c.Hold.LinkDir = "" // a trial touches nothing
 		return c
 	}
-	c.Checkpoint = p.store
+	c.Checkpoint = p.positions
 	if t.Hold.By == "link" {
 		c.Hold.By = tail.HoldLink
 	}

@@ -52,7 +52,7 @@ func (p *process) startKube(ctx context.Context) error {
 			continue
 		}
 		pods, err := kube.New(kube.Config{
-			NodeName: nodeName(p.cfg), Kubeconfig: string(s.Kubeconfig), Cache: podCache{p.store},
+			NodeName: nodeName(p.cfg), Kubeconfig: string(s.Kubeconfig), Cache: podCache{p.positions},
 			Labels: s.PodLabels, Annotations: s.PodAnnotations, Logger: p.log,
 		})
 		if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -156,6 +157,11 @@ func (p *process) endpoints(o config.Output, log *slog.Logger) ([]deliver.Endpoi
 		w := &watchedStdout{Stdout: out, ended: make(chan struct{})}
 		go w.watch(func() { p.closeOnce.Do(func() { close(p.outputClosed) }) })
 		return []deliver.Endpoint{{Name: "stdout", Output: w}}, nil
+	case *config.StoreOutput:
+		if p.keep == nil {
+			return nil, errors.New("the store is not open") // our own fault
+		}
+		return []deliver.Endpoint{{Name: p.keep.dir, Output: storeSender{p.keep}}}, nil
 	case *config.FileOutput:
 		out, err := output.NewFile(output.FileConfig{
 			Path: string(s.Path), Format: format(s.Format, s.Keys), MaxSize: int64(s.MaxSize), Keep: s.Keep,

@@ -42,11 +42,12 @@ type process struct {
 	log   *slog.Logger
 	level slog.LevelVar
 
-	book   ack.Book
-	budget *pipeline.Budget
-	store  *checkpoint.Store
-	engine *pipeline.Engine
-	kube   *kubeWatch
+	book      ack.Book
+	budget    *pipeline.Budget
+	positions *checkpoint.Store
+	keep      *keeper // the embedded store; nil without
+	engine    *pipeline.Engine
+	kube      *kubeWatch
 
 	// What follows changes with a reload. Reloads happen in one goroutine (see
 	// watchConfig); it holds mu for each change, everybody else for each look,
@@ -97,10 +98,10 @@ func (p *process) run(ctx context.Context) error {
 	if err := os.MkdirAll(string(cfg.State), 0o700); err != nil {
 		return fmt.Errorf("state directory: %w; set 'state' to a directory that may be written", err)
 	}
-	if p.store, err = openStore(ctx, filepath.Join(string(cfg.State), "positions")); err != nil {
+	if p.positions, err = openPositions(ctx, filepath.Join(string(cfg.State), "positions")); err != nil {
 		return err
 	}
-	defer func() { p.closeStore() }()
+	defer func() { p.closePositions() }()
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -108,6 +109,10 @@ func (p *process) run(ctx context.Context) error {
 	p.budget = pipeline.NewBudget(limit)
 	p.log.Debug("memory budget for records", "bytes", limit, "from", how)
 
+	if err := p.openStore(ctx); err != nil {
+		return err
+	}
+	defer p.closeStore()
 	if err := p.startKube(ctx); err != nil {
 		return err
 	}
@@ -171,9 +176,9 @@ func (p *process) run(ctx context.Context) error {
 	return err
 }
 
-// openStore opens the positions. A predecessor that was killed a moment ago may
+// openPositions opens the positions. A predecessor that was killed a moment ago may
 // still hold the lock.
-func openStore(ctx context.Context, dir string) (*checkpoint.Store, error) {
+func openPositions(ctx context.Context, dir string) (*checkpoint.Store, error) {
 	const patience, pause = 3 * time.Second, 100 * time.Millisecond
 	deadline := time.Now().Add(patience)
 	for {
@@ -189,8 +194,8 @@ func openStore(ctx context.Context, dir string) (*checkpoint.Store, error) {
 	}
 }
 
-func (p *process) closeStore() {
-	if err := p.store.Close(); err != nil {
+func (p *process) closePositions() {
+	if err := p.positions.Close(); err != nil {
 		p.log.Error("positions could not be saved; what was delivered since the last save is read again", "error", err)
 	}
 }
@@ -374,7 +379,7 @@ func (p *process) reloadConfig(ctx context.Context, why string) {
 // no record of a new input takes the old routes, nor the other way round.
 func (p *process) apply(ctx context.Context, cfg *config.Config) error {
 	if needsRestart(p.cfg, cfg) {
-		return errors.New("state, node, cluster, listen, limits, log.format and where pods' metadata come from cannot change while running; restart the process")
+		return errors.New("state, store, whether there is one, node, cluster, listen, limits, log.format and where pods' metadata come from cannot change while running; restart the process")
 	}
 	graph, next, err := p.buildGraph(cfg)
 	if err != nil {
@@ -406,7 +411,8 @@ func (p *process) apply(ctx context.Context, cfg *config.Config) error {
 }
 
 func needsRestart(a, b *config.Config) bool {
-	return a.State != b.State || a.Node != b.Node || a.Cluster != b.Cluster || a.Listen != b.Listen || a.Limits != b.Limits ||
+	return a.State != b.State || a.Node != b.Node || a.Cluster != b.Cluster || !reflect.DeepEqual(a.Listen, b.Listen) || a.Limits != b.Limits ||
+		!reflect.DeepEqual(a.Store, b.Store) || (storeOutput(a) == nil) != (storeOutput(b) == nil) ||
 		a.Log.Format != b.Log.Format || watchSettings(a) != watchSettings(b)
 }
 

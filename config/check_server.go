@@ -1,0 +1,124 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// https://grafana.com/docs/loki/latest/operations/multi-tenancy/
+var tenantName = regexp.MustCompile(`^[A-Za-z0-9!_*'()-][A-Za-z0-9!_.*'()-]{0,149}$`)
+
+// store checks the embedded store and fills in where it is.
+func (k *checker) store() {
+	c := k.cfg
+	if c.Store.Path == "" {
+		c.Store.Path = Path(filepath.Join(string(c.State), "store"))
+	}
+	for i, r := range c.Store.Rules {
+		if r.Match == "" {
+			continue // reported already
+		}
+		if err := checkStoreSelector(string(r.Match)); err != nil {
+			k.inValue(fmt.Sprintf("store.rules[%d].match", i), err)
+		}
+	}
+	var first ID
+	for _, o := range c.Outputs {
+		if _, ok := o.Settings.(*StoreOutput); !ok {
+			continue
+		}
+		if first != "" {
+			k.err("outputs."+string(o.ID), "there is one store, and outputs.%s writes into it", first)
+		}
+		first = o.ID
+	}
+	if first != "" {
+		return
+	}
+	if k.given("store") {
+		k.warn("store", "there is no output of type store: nothing is kept").Hint = "add outputs: {store: {}}"
+	}
+	if c.Listen.HTTP != "" && !k.o.Incomplete {
+		k.warn("listen.http", "there is no output of type store: only health and metrics are served").Hint = "add outputs: {store: {}}"
+	}
+}
+
+// takes reports whether records come in although there is no input.
+func (k *checker) takes() bool {
+	if k.cfg.Listen.HTTP == "" {
+		return false
+	}
+	for _, o := range k.cfg.Outputs {
+		if _, ok := o.Settings.(*StoreOutput); ok {
+			return true
+		}
+	}
+	return false
+}
+
+func (k *checker) listen() {
+	l := &k.cfg.Listen
+	if l.HTTP != "" && !l.HTTP.Loopback() && !l.Authenticated() && !l.Insecure {
+		k.err("listen.http", "anyone who reaches %s could read the logs: there is no authentication", l.HTTP).Hint = "listen on 127.0.0.1, give listen.users or listen.tls.client_ca, or say insecure: true"
+	}
+	if l.HTTP != "" && l.HTTP == l.Probe && !strings.HasSuffix(string(l.HTTP), ":0") {
+		k.err("listen.probe", "is the same address as listen.http")
+	}
+	t := l.TLS
+	switch {
+	case (t.Cert == "") != (t.Key == ""):
+		have, miss := "cert", "key"
+		if t.Cert == "" {
+			have, miss = miss, have
+		}
+		k.err("listen.tls."+have, "needs %s too", miss)
+	case t.ClientCA != "" && t.Cert == "":
+		k.err("listen.tls.client_ca", "needs cert and key too")
+	}
+	if l.HTTP != "" && !l.HTTP.Loopback() && len(l.Users) > 0 && t.Cert == "" {
+		k.warn("listen.users", "credentials come in without TLS").Hint = "give listen.tls: {cert: …, key: …}"
+	}
+	k.users(l)
+	if l.TenantHeader && !l.Authenticated() && l.HTTP != "" && !l.HTTP.Loopback() {
+		k.warn("listen.tenant_header", "without authentication everybody can name any tenant")
+	}
+}
+
+func (k *checker) users(l *Listen) {
+	names, tokens := make(map[string]int), make(map[Secret]int)
+	for i, u := range l.Users {
+		p := fmt.Sprintf("listen.users[%d]", i)
+		switch {
+		case u.Password == "" && u.Token == "":
+			k.err(p, "has neither password nor token").Hint = "give name and password, or token"
+		case u.Password != "" && u.Token != "":
+			k.err(p, "password and token contradict each other").Hint = "keep one, or make two users"
+		case u.Password != "" && u.Name == "":
+			k.err(p, "password needs name too")
+		case strings.Contains(u.Name, ":"):
+			k.err(p+".name", "a name for basic authentication has no colon")
+		}
+		for name, s := range map[string]Secret{"password": u.Password, "token": u.Token} {
+			if strings.ContainsAny(string(s), "\r\n\x00") {
+				k.err(p+"."+name, "holds a line break")
+			}
+		}
+		if u.Password != "" {
+			if j, dup := names[u.Name]; dup {
+				k.err(p+".name", "listen.users[%d] has this name too", j)
+			}
+			names[u.Name] = i
+		}
+		if u.Token != "" {
+			if j, dup := tokens[u.Token]; dup {
+				k.err(p+".token", "listen.users[%d] has this token too", j)
+			}
+			tokens[u.Token] = i
+		}
+		if u.Tenant != "" && !tenantName.MatchString(u.Tenant) {
+			k.err(p+".tenant", "bad tenant name %q", shorten(u.Tenant)).Hint = "letters, digits and !-_.*'(), not starting with a dot, at most 150"
+		}
+	}
+}

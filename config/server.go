@@ -1,0 +1,63 @@
+package config
+
+// Store says where the embedded store keeps logs, and how long.
+type Store struct {
+	Path      Path        `yaml:"path" doc:"Directory of the store; 'store' in the state directory if empty."`
+	Retention Duration    `yaml:"retention" word:"forever=0" default:"7d" min:"24h" doc:"How long logs are kept after their time, in whole days. forever: until max_disk needs the room."`
+	Rules     []StoreRule `yaml:"rules" doc:"Other retentions for some streams; the first rule that matches decides."`
+	MaxDisk   Size        `yaml:"max_disk" word:"unlimited=0" default:"10GiB" min:"64MiB" doc:"Bytes on disk at most; the oldest logs make room."`
+	MinFree   Size        `yaml:"min_free" word:"none=0" default:"64MiB" min:"1MiB" doc:"Bytes that stay free on the disk: below them nothing is taken until there is room again."`
+	Memtable  Memtable    `yaml:"memtable" doc:"Rows in memory. They are durable in the log beside it, and searchable."`
+	Cache     Size        `yaml:"cache" default:"32MiB" min:"1MiB" max:"16GiB" doc:"Bytes of indexes kept in memory."`
+}
+
+// StoreRule is a retention for some streams.
+type StoreRule struct {
+	Match     Condition `yaml:"match" required:"true" doc:"Selector of the streams, by labels of the index."`
+	Retention Duration  `yaml:"retention" word:"forever=0" required:"true" min:"24h" doc:"How long their logs are kept."`
+}
+
+// Memtable bounds the rows in memory.
+type Memtable struct {
+	Bytes Size     `yaml:"bytes" default:"32MiB" min:"1MiB" max:"1GiB" doc:"Bytes of rows that become segments; as many again may come meanwhile."`
+	Age   Duration `yaml:"age" default:"30m" min:"1s" max:"24h" doc:"How long rows wait for that at most."`
+}
+
+// Listen says on which addresses the process answers, and whom.
+type Listen struct {
+	HTTP         Address   `yaml:"http" doc:"Address of the HTTP API (queries and pushes as Loki has them, OTLP pushes), such as 127.0.0.1:7410; off if empty. Beyond loopback it needs users, tls.client_ca or insecure: true."`
+	TLS          ListenTLS `yaml:"tls" doc:"TLS of http. The files are read again when they change."`
+	Users        []User    `yaml:"users" doc:"Who may use http, beyond /healthz, /readyz and /metrics; nobody is asked if empty."`
+	TenantHeader bool      `yaml:"tenant_header" default:"false" doc:"Takes the tenant from the header X-Scope-OrgID where the user has none; a request without one is refused. For use behind a proxy that sets the header."`
+	Probe        Address   `yaml:"probe" doc:"Address of GET /healthz, /readyz and /metrics, such as :7411; off if empty. It shows no log content and asks for no credentials."`
+	Insecure     bool      `yaml:"insecure" default:"false" doc:"Lets http listen beyond loopback without authentication."`
+}
+
+// ListenTLS is the server's side of TLS.
+type ListenTLS struct {
+	Cert     Path `yaml:"cert" doc:"File with the certificate and its chain, PEM."`
+	Key      Path `yaml:"key" doc:"File with the key, PEM."`
+	ClientCA Path `yaml:"client_ca" doc:"File with CA certificates, PEM; clients must have a certificate of one of them."`
+}
+
+// User is somebody who may use the HTTP API, with a password (basic
+// authentication) or a token (Authorization: Bearer).
+type User struct {
+	Name     string `yaml:"name" doc:"Name, for password."`
+	Password Secret `yaml:"password" doc:"Password."`
+	Token    Secret `yaml:"token" doc:"Token, instead of name and password."`
+	Tenant   string `yaml:"tenant" doc:"The user's tenant: sees and writes only its logs. Without one, and without tenant_header, the user sees everything."`
+}
+
+// Authenticated reports whether http asks who somebody is.
+func (l *Listen) Authenticated() bool { return len(l.Users) > 0 || l.TLS.ClientCA != "" }
+
+// Tenants reports whether requests have a tenant.
+func (l *Listen) Tenants() bool {
+	for _, u := range l.Users {
+		if u.Tenant != "" {
+			return true
+		}
+	}
+	return l.TenantHeader
+}
