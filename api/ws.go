@@ -1,3 +1,0 @@
-package api
-
-import _ "github.com/coder/websocket"
