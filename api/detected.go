@@ -23,7 +23,7 @@ func (s *Server) detectedLabels(ctx context.Context, q *request) error {
 	}
 	values := make(map[string]map[string]struct{})
 	n, most := 0, orMax(s.cfg.Limits.Names)
-	err = s.cfg.Store.Streams(ctx, q.tenant, sel, start, end, func(st StreamStats) error {
+	err = s.streams(ctx, q, sel, start, end, func(st StreamStats) error {
 		for _, l := range st.Labels {
 			of := values[l.Name]
 			if of == nil {

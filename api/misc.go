@@ -42,6 +42,11 @@ func (s *Server) noRules(_ context.Context, q *request) error {
 	return s.json(q, success{"success", map[string][]string{what: {}}})
 }
 
+// noRuleGroups is the ruler's /rules, which has nothing to list.
+func (s *Server) noRuleGroups(context.Context, *request) error {
+	return &httpError{http.StatusNotFound, "no rule groups found"}
+}
+
 // drilldownLimits is /drilldown-limits: what Grafana's Logs Drilldown may ask
 // for.
 func (s *Server) drilldownLimits(_ context.Context, q *request) error {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/weirlog/weir/logql"
+	"github.com/weirlog/weir/record"
 )
 
 // all matches every stream.
@@ -31,6 +33,31 @@ func selectorOf(q *request) (*logql.Selector, error) {
 		return all, nil
 	}
 	return logql.ParseMatchers(v)
+}
+
+// streams calls f for the streams that the selector matches. Like Loki's index
+// it knows labels only: a name that a stream does not have is the empty string.
+// But what a selector says about the severity, or about what a stream can have
+// as metadata, cannot be decided here, and does not keep a stream out.
+func (s *Server) streams(ctx context.Context, q *request, sel *logql.Selector, start, end int64, f func(StreamStats) error) error {
+	return s.cfg.Store.Streams(ctx, q.tenant, sel, start, end, func(st StreamStats) error {
+		for _, m := range sel.Matchers() {
+			i := slices.IndexFunc(st.Labels, func(l logql.Label) bool { return l.Name == m.Name() })
+			if i >= 0 && !m.Match(st.Labels[i].Value) || i < 0 && !m.Match("") && !undecided(m.Name()) {
+				return nil
+			}
+		}
+		return f(st)
+	})
+}
+
+// undecided reports whether a name is one of rows or of streams' metadata.
+func undecided(name string) bool {
+	switch name {
+	case "level", "detected_level", record.AttrPodUID, record.AttrContainerID, record.AttrRestart, record.AttrImage, record.AttrFile:
+		return true
+	}
+	return strings.HasPrefix(name, "label_") || strings.HasPrefix(name, "annotation_")
 }
 
 // labels is /labels: the names that streams have.
@@ -66,7 +93,7 @@ func (s *Server) names(ctx context.Context, q *request, add func(ls []logql.Labe
 	}
 	found := make(map[string]struct{})
 	most := orMax(s.cfg.Limits.Names)
-	err = s.cfg.Store.Streams(ctx, q.tenant, sel, start, end, func(st StreamStats) error {
+	err = s.streams(ctx, q, sel, start, end, func(st StreamStats) error {
 		add(st.Labels, found)
 		if len(found) > most {
 			return &logql.LimitError{What: "names", Max: int64(most)}
@@ -119,7 +146,7 @@ func (s *Server) series(ctx context.Context, q *request) error {
 	most := orMax(s.cfg.Limits.Names)
 	var key []byte
 	for _, sel := range sels {
-		err := s.cfg.Store.Streams(ctx, q.tenant, sel, start, end, func(st StreamStats) error {
+		err := s.streams(ctx, q, sel, start, end, func(st StreamStats) error {
 			key = appendLabels(key[:0], st.Labels)
 			if _, ok := found[string(key)]; !ok {
 				if len(found) == most {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/weirlog/weir/logql"
@@ -108,7 +109,7 @@ func (s *Server) lines(ctx context.Context, q *request, expr *logql.LogExpr, p l
 		}
 		return nil
 	})
-	if err != nil && err != errEnough {
+	if err != nil && !errors.Is(err, errEnough) {
 		return err
 	}
 	return set.answer(s, q, s.queryStats(q, stats, set.entries))

@@ -51,6 +51,7 @@ type statsStore struct {
 	ChunksDownloaded     int64      `json:"totalChunksDownloaded"`
 	ChunksDownloadTime   int64      `json:"chunksDownloadTime"`
 	StructuredMD         bool       `json:"queryReferencedStructuredMetadata"`
+	UsedV2Engine         bool       `json:"queryUsedV2Engine"`
 	Chunk                statsChunk `json:"chunk"`
 	ChunkRefsFetchTime   int64      `json:"chunkRefsFetchTime"`
 	CongestionLatency    int64      `json:"congestionControlLatency"`

@@ -142,8 +142,11 @@ func (s *Server) routes() {
 	s.handle(v1+"drilldown-limits", options{name: "drilldown-limits"}, s.drilldownLimits)
 	s.handle("/config", options{name: "config"}, s.config)
 	// There are no alerting rules here: lists of them are empty.
-	for _, p := range []string{"/prometheus/api/v1/rules", "/prometheus/api/v1/alerts", "/api/prom/rules", v1 + "rules"} {
+	for _, p := range []string{"/prometheus/api/v1/rules", "/prometheus/api/v1/alerts"} {
 		s.handle(p, options{name: "rules"}, s.noRules)
+	}
+	for _, p := range []string{"/api/prom/rules", v1 + "rules"} {
+		s.handle(p, options{name: "rules"}, s.noRuleGroups)
 	}
 	// Everything else below /loki, patterns among it, is not there.
 	s.handle("/loki/", options{name: "unknown"}, func(context.Context, *request) error {

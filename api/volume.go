@@ -34,7 +34,7 @@ func (s *Server) indexStats(ctx context.Context, q *request) error {
 		Bytes   int64 `json:"bytes"`
 		Entries int64 `json:"entries"`
 	}
-	err = s.cfg.Store.Streams(ctx, q.tenant, sel, start, end, func(st StreamStats) error {
+	err = s.streams(ctx, q, sel, start, end, func(st StreamStats) error {
 		out.Streams++
 		out.Chunks += st.Blocks
 		out.Bytes += st.Bytes
@@ -174,7 +174,7 @@ func (s *Server) volume(ctx context.Context, q *request) error {
 		return err
 	}
 	u := sums{max: orMax(s.cfg.Limits.Names)}
-	err = s.cfg.Store.Streams(ctx, q.tenant, p.sel, p.start, p.end, func(st StreamStats) (err error) {
+	err = s.streams(ctx, q, p.sel, p.start, p.end, func(st StreamStats) (err error) {
 		p.groups(st.Labels, func(labels []logql.Label) {
 			series, failed := u.add(labels)
 			if failed != nil {

@@ -72,7 +72,7 @@ func (s *Server) volumeRange(ctx context.Context, q *request) error {
 // labelNames returns the names that the selected streams have.
 func (s *Server) labelNames(ctx context.Context, q *request, p *volumeParams) ([]string, error) {
 	var names []string
-	err := s.cfg.Store.Streams(ctx, q.tenant, p.sel, p.start, p.end, func(st StreamStats) error {
+	err := s.streams(ctx, q, p.sel, p.start, p.end, func(st StreamStats) error {
 		for _, l := range st.Labels {
 			if at, ok := slices.BinarySearch(names, l.Name); !ok {
 				names = slices.Insert(names, at, l.Name)
