@@ -37,7 +37,7 @@ func (k *checker) store() {
 	if first != "" {
 		return
 	}
-	if k.given("store") {
+	if k.given("store") && !strings.HasPrefix(k.nodes["store"].pos.File, "preset ") {
 		k.warn("store", "there is no output of type store: nothing is kept").Hint = "add outputs: {store: {}}"
 	}
 	if c.Listen.HTTP != "" && !k.o.Incomplete {

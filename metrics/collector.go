@@ -15,7 +15,9 @@ import (
 type Snapshot struct {
 	Inputs  []Input
 	Outputs []Output
-	Kube    *Kube // nil without a watch
+	Kube    *Kube  // nil without a watch
+	Store   *Store // nil without one
+	API     *API   // nil without a store
 	Config  Config
 
 	BudgetUsed, BudgetLimit int64
@@ -68,6 +70,33 @@ type Kube struct {
 	WatchRestarts    uint64
 	LastEvent        time.Time
 	AnnotationErrors uint64
+}
+
+// Store is the embedded store.
+type Store struct {
+	Rows, Doubles, TooOld                int64
+	Segments                             int
+	SegmentRows, SegmentBytes, DiskBytes int64
+	MaxDisk                              int64 // 0: no limit
+	MemtableRows, MemtableBytes          int64
+	Sources                              int
+	WALErrors, FlushErrors, DamagedPages int64
+	Flushes, Compactions                 int64
+	Expired, ExpiredRows                 int64
+	LowDisk                              bool
+
+	RecoveredRows, RecoveryLostRows            int64
+	RecoveryDamagedPlaces, RecoveryMissingSegs int
+}
+
+// API is the HTTP API.
+type API struct {
+	Requests                map[[2]string]int64 // by endpoint and class of status
+	Seconds                 map[string]float64  // by endpoint
+	Running, Waiting, Tails int64
+	Rows, Bytes             int64
+	TailRows, TailDropped   int64
+	ResponseBytes, Panics   int64
 }
 
 // Config is the state of the configuration.
@@ -145,6 +174,12 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		}
 		emit("weir_annotation_errors_total", float64(k.AnnotationErrors))
 	}
+	if s.Store != nil {
+		collectStore(emit, s.Store)
+	}
+	if s.API != nil {
+		collectAPI(emit, s.API)
+	}
 	emit("weir_config_reload_success", bit(s.Config.LastReloadOK))
 	emit("weir_config_reloads_total", float64(s.Config.Accepted), "accepted")
 	emit("weir_config_reloads_total", float64(s.Config.Refused), "refused")
@@ -208,6 +243,43 @@ func collectOutput(emit emitFunc, o *Output, now time.Time) {
 	}
 	if o.HasDeadLetterOnDisk {
 		emit("weir_dlq_bytes", float64(o.DeadLetterBytes), o.Name)
+	}
+}
+
+func collectStore(emit emitFunc, s *Store) {
+	for name, n := range map[string]int64{
+		"rows_total": s.Rows, "doubled_rows_total": s.Doubles, "too_old_rows_total": s.TooOld, "segments": int64(s.Segments),
+		"segment_rows": s.SegmentRows, "segment_bytes": s.SegmentBytes, "disk_bytes": s.DiskBytes,
+		"memtable_rows": s.MemtableRows, "memtable_bytes": s.MemtableBytes, "sources": int64(s.Sources),
+		"flushes_total": s.Flushes, "compactions_total": s.Compactions, "damaged_pages_total": s.DamagedPages,
+		"expired_segments_total": s.Expired, "expired_rows_total": s.ExpiredRows,
+		"recovered_rows": s.RecoveredRows, "recovery_lost_rows": s.RecoveryLostRows,
+		"recovery_damaged_places": int64(s.RecoveryDamagedPlaces), "recovery_missing_segments": int64(s.RecoveryMissingSegs),
+	} {
+		emit("weir_store_"+name, float64(n))
+	}
+	emit("weir_store_errors_total", float64(s.WALErrors), "wal")
+	emit("weir_store_errors_total", float64(s.FlushErrors), "flush")
+	emit("weir_store_low_disk", bit(s.LowDisk))
+	if s.MaxDisk > 0 {
+		emit("weir_store_max_disk_bytes", float64(s.MaxDisk))
+	}
+}
+
+func collectAPI(emit emitFunc, a *API) {
+	for k, n := range a.Requests {
+		emit("weir_api_requests_total", float64(n), k[0], k[1])
+	}
+	for k, n := range a.Seconds {
+		emit("weir_api_request_seconds_total", n, k)
+	}
+	for name, n := range map[string]int64{
+		"queries_running": a.Running, "queries_waiting": a.Waiting, "tails": a.Tails,
+		"scanned_rows_total": a.Rows, "scanned_bytes_total": a.Bytes,
+		"tail_rows_total": a.TailRows, "tail_dropped_rows_total": a.TailDropped,
+		"response_bytes_total": a.ResponseBytes, "panics_total": a.Panics,
+	} {
+		emit("weir_api_"+name, float64(n))
 	}
 }
 

@@ -26,7 +26,9 @@ func full() Snapshot {
 			Records:  map[[2]string]uint64{{"delivered", ""}: 5, {"dropped", "step"}: 2, {"dead", "rejected"}: 1},
 			Requests: map[string]uint64{"ok": 4}, LastSuccess: time.Now(), HasDeadLetterOnDisk: true,
 		}},
-		Kube: &Kube{Synced: true, LastEvent: time.Now()},
+		Kube:  &Kube{Synced: true, LastEvent: time.Now()},
+		Store: &Store{Rows: 5, MaxDisk: 1 << 30, WALErrors: 3, LowDisk: true},
+		API:   &API{Requests: map[[2]string]int64{{"query_range", "2xx"}: 4}, Seconds: map[string]float64{"query_range": 0.5}},
 	}
 }
 
@@ -53,6 +55,8 @@ func TestEveryMetricIsExportedAndWellFormed(t *testing.T) {
 	for _, line := range []string{
 		`weir_input_lost_bytes_total{input="kubernetes",namespace="shop"} 10`,
 		`weir_dropped_records_total{output="elasticsearch/main",reason="step"} 2`,
+		`weir_store_rows_total 5`, `weir_store_errors_total{place="wal"} 3`, `weir_store_low_disk 1`,
+		`weir_api_requests_total{code="2xx",endpoint="query_range"} 4`,
 		`weir_waiting_records{output="elasticsearch/main"} 2`,
 	} {
 		if !strings.Contains(body, line) {

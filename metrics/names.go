@@ -70,6 +70,41 @@ var defs = []def{
 	{"weir_step_errors_total", "Times a pipeline step reported that it is broken.", nil, counter},
 	{"weir_checkpoint_errors_total", "Saves of the positions that failed; the old ones are intact.", nil, counter},
 
+	{"weir_store_rows_total", "Rows taken by the store since the start.", nil, counter},
+	{"weir_store_doubled_rows_total", "Rows not taken because they were there.", nil, counter},
+	{"weir_store_too_old_rows_total", "Rows refused because retention had passed them.", nil, counter},
+	{"weir_store_segments", "Segments on disk.", nil, gauge},
+	{"weir_store_segment_rows", "Rows in segments.", nil, gauge},
+	{"weir_store_segment_bytes", "Bytes of lines in segments.", nil, gauge},
+	{"weir_store_disk_bytes", "Bytes of segments on disk, indexes included, the log before them not.", nil, gauge},
+	{"weir_store_max_disk_bytes", "Bytes the store may take; absent without a limit.", nil, gauge},
+	{"weir_store_memtable_rows", "Rows in memory; they are durable in the log.", nil, gauge},
+	{"weir_store_memtable_bytes", "Bytes of rows in memory.", nil, gauge},
+	{"weir_store_sources", "Files and senders whose finished places are remembered.", nil, gauge},
+	{"weir_store_flushes_total", "Times rows in memory became segments.", nil, counter},
+	{"weir_store_compactions_total", "Merges of segments.", nil, counter},
+	{"weir_store_errors_total", "Failed writes by place: wal (the rows were written again), flush (is tried again).", []string{"place"}, counter},
+	{"weir_store_damaged_pages_total", "Damaged places that queries met and passed over; see 'weir store check'.", nil, counter},
+	{"weir_store_expired_segments_total", "Segments removed by retention.", nil, counter},
+	{"weir_store_expired_rows_total", "Rows removed by retention.", nil, counter},
+	{"weir_store_low_disk", "1 while nothing is taken for want of room on the disk.", nil, gauge},
+	{"weir_store_recovered_rows", "Rows found again in the log at the start.", nil, gauge},
+	{"weir_store_recovery_lost_rows", "Rows that were damaged beyond reading at the start.", nil, gauge},
+	{"weir_store_recovery_damaged_places", "Damaged places in logs and manifest at the start.", nil, gauge},
+	{"weir_store_recovery_missing_segments", "Segments that were not there at the start.", nil, gauge},
+
+	{"weir_api_requests_total", "Requests by endpoint and class of status; 499: the client went away.", []string{"endpoint", "code"}, counter},
+	{"weir_api_request_seconds_total", "Time that requests took, by endpoint; tails not.", []string{"endpoint"}, counter},
+	{"weir_api_queries_running", "Queries under way.", nil, gauge},
+	{"weir_api_queries_waiting", "Queries that wait for their turn.", nil, gauge},
+	{"weir_api_tails", "Tails open.", nil, gauge},
+	{"weir_api_scanned_rows_total", "Rows that queries looked at.", nil, counter},
+	{"weir_api_scanned_bytes_total", "Bytes of lines that queries looked at.", nil, counter},
+	{"weir_api_tail_rows_total", "Rows sent to tails.", nil, counter},
+	{"weir_api_tail_dropped_rows_total", "Rows not sent to tails that were too slow.", nil, counter},
+	{"weir_api_response_bytes_total", "Bytes of answers, before compression.", nil, counter},
+	{"weir_api_panics_total", "Requests that failed because of a defect of the program.", nil, counter},
+
 	{"weir_kube_synced", "1 when the pods of this node are known from the API server.", nil, gauge},
 	{"weir_kube_pods", "Pods known on this node.", nil, gauge},
 	{"weir_kube_watch_restarts_total", "Times the watch had to start anew.", nil, counter},
@@ -84,7 +119,7 @@ var defs = []def{
 // Reference returns the list of metrics as Markdown, for the documentation.
 func Reference() string {
 	var b strings.Builder
-	b.WriteString("# Metrics\n\nServed on `listen.probe` at `/metrics`. Generated from the code; do not edit.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n")
+	b.WriteString("# Metrics\n\nServed on `listen.probe` and `listen.http` at `/metrics`. Generated from the code; do not edit.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n")
 	sorted := append([]def(nil), defs...)
 	sort.SliceStable(sorted, func(i, j int) bool { return sorted[i].name < sorted[j].name })
 	for _, d := range sorted {

@@ -42,7 +42,11 @@ func (p *process) buildInputs(cfg *config.Config) (map[string]pipeline.Input, er
 		out[string(in.ID)] = i.run
 	}
 	if p.stdin != nil {
-		s := record.NewStream([]record.Attr{{Name: record.AttrInput, Value: "stdin"}, {Name: record.AttrNode, Value: nodeName(cfg)}}, nil, nil)
+		attrs := []record.Attr{{Name: record.AttrInput, Value: "stdin"}, {Name: record.AttrNode, Value: nodeName(cfg)}}
+		for name, value := range p.stdinLabels {
+			attrs = append(attrs, record.Attr{Name: name, Value: value})
+		}
+		s := record.NewStream(attrs, nil, nil)
 		gen := record.ID{Hi: rand.Uint64(), Lo: rand.Uint64()}
 		out["stdin"] = &tail.Reader{R: p.stdin, Stream: s, Generation: gen}
 	}

@@ -126,6 +126,7 @@ line, and delivers them to the backends people run.
 	}{
 		{"run", upCommand()},
 		{"run", agentCommand()},
+		{"run", storeCommand()},
 		{"run", runCommand()},
 		{"look", ledgerCommand()},
 		{"look", statusCommand()},

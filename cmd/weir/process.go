@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,15 +30,20 @@ import (
 // process is a running pipeline with everything around it:
 //
 //	config ─► inputs ─────────► engine ─► destinations (queue, deliver, outputs)
-//	            │ ▲               │
-//	  checkpoint┘ └ kube          └─► probe (healthz, readyz, metrics), admin socket
+//	            │ ▲               │                                      │
+//	  positions ┘ └ kube          │                                    store ◄─ api ◄─ listen.http
+//	                              └─► probe (healthz, readyz, metrics), admin socket
 //
-// One per process; up, agent and run differ only in the options they give.
+// One per process; up, agent, store and run differ only in the options they give.
 type process struct {
-	opts  config.Options
-	quiet bool      // say little at start: the terminal belongs to the lines
-	once  bool      // end when all files have been read to their end
-	stdin io.Reader // read this instead of files; may be nil
+	opts        config.Options
+	quiet       bool      // say little at start: the terminal belongs to the lines
+	once        bool      // end when all files have been read to their end
+	stdin       io.Reader // read this instead of files; may be nil
+	stdinLabels map[string]string
+	forget      []string // inputs that begin without their last positions
+	onStart     func()   // called when everything is open, before anything is read; may be nil
+	onStop      func()   // called when nothing more is delivered, before anything is closed; may be nil
 
 	log   *slog.Logger
 	level slog.LevelVar
@@ -45,7 +51,10 @@ type process struct {
 	book      ack.Book
 	budget    *pipeline.Budget
 	positions *checkpoint.Store
-	keep      *keeper // the embedded store; nil without
+	keep      *keeper                // the embedded store; nil without
+	api       *apiServers            // over it; nil without
+	address   string                 // of listen.http, as it was opened
+	phase     atomic.Pointer[string] // what the start is at; nil when everything runs
 	engine    *pipeline.Engine
 	kube      *kubeWatch
 
@@ -102,6 +111,12 @@ func (p *process) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { p.closePositions() }()
+	for _, id := range p.forget {
+		p.positions.Range(id+"/", func(key string, _ []byte) bool {
+			p.positions.Delete(key)
+			return true
+		})
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -109,10 +124,21 @@ func (p *process) run(ctx context.Context) error {
 	p.budget = pipeline.NewBudget(limit)
 	p.log.Debug("memory budget for records", "bytes", limit, "from", how)
 
+	p.starting("the store is being opened")
+	defer p.closeStore() // last, after everything that uses it
+	side, err := p.serve(ctx)
+	if err != nil {
+		return err
+	}
+	side = sync.OnceFunc(side)
+	defer side()
 	if err := p.openStore(ctx); err != nil {
 		return err
 	}
-	defer p.closeStore()
+	if err := p.openAPI(); err != nil {
+		return err
+	}
+	p.starting("inputs and outputs are being made")
 	if err := p.startKube(ctx); err != nil {
 		return err
 	}
@@ -133,11 +159,7 @@ func (p *process) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	side, err := p.serve(ctx)
-	if err != nil {
-		return err
-	}
-	defer side()
+	p.phase.Store(nil)
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -161,6 +183,9 @@ func (p *process) run(ctx context.Context) error {
 	if !p.quiet {
 		p.log.Info("started", "version", version(), "inputs", ids(cfg.Inputs), "outputs", ids(cfg.Outputs), "state", cfg.State)
 	}
+	if p.onStart != nil {
+		p.onStart()
+	}
 	releaseStart() // before records come on top of it
 	release := time.AfterFunc(startOver, releaseStart)
 	defer release.Stop()
@@ -168,6 +193,10 @@ func (p *process) run(ctx context.Context) error {
 	close(ended)
 	cancel()
 	wg.Wait()
+	if p.onStop != nil {
+		p.onStop()
+	}
+	side() // while everything that it tells of is open
 	select {
 	case <-p.outputClosed:
 		return syscall.EPIPE
@@ -407,13 +436,25 @@ func (p *process) apply(ctx context.Context, cfg *config.Config) error {
 	p.destinations = next
 	p.mu.Unlock()
 	p.startInputs(ctx, cfg, start)
+	if p.api != nil {
+		if err := p.api.public.SetAuth(apiAuth(&cfg.Listen)); err != nil {
+			p.log.Error("listen.users: the old ones stay in force", "error", err) // config has checked them
+		}
+	}
 	return nil
 }
 
 func needsRestart(a, b *config.Config) bool {
-	return a.State != b.State || a.Node != b.Node || a.Cluster != b.Cluster || !reflect.DeepEqual(a.Listen, b.Listen) || a.Limits != b.Limits ||
+	return a.State != b.State || a.Node != b.Node || a.Cluster != b.Cluster || !sameListeners(a.Listen, b.Listen) || a.Limits != b.Limits ||
 		!reflect.DeepEqual(a.Store, b.Store) || (storeOutput(a) == nil) != (storeOutput(b) == nil) ||
 		a.Log.Format != b.Log.Format || watchSettings(a) != watchSettings(b)
+}
+
+// sameListeners reports whether nothing has to be opened anew: users may change.
+func sameListeners(a, b config.Listen) bool {
+	a.Users, b.Users = nil, nil
+	a.TenantHeader = b.TenantHeader
+	return reflect.DeepEqual(a, b)
 }
 
 // watchSettings is what the watch of pods is made from, "" if there is none.

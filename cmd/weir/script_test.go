@@ -19,6 +19,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("TMPDIR", e.WorkDir)
+			e.Setenv("XDG_STATE_HOME", e.WorkDir+"/state-home")
 			return os.MkdirAll(e.WorkDir+"/pods", 0o755)
 		},
 		RequireUniqueNames: true,

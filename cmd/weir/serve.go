@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,37 +21,32 @@ import (
 // the directory's owner can reach it.
 const socketName = "weir.sock"
 
-// serve opens the probe listener, if one is configured, and the admin socket,
-// and returns a function that closes both.
+// serve opens the listeners that are configured and the admin socket, and
+// returns a function that closes them. Until p.phase is empty they only say that
+// the process is starting.
 func (p *process) serve(ctx context.Context) (stop func(), err error) {
-	var servers []*http.Server
-	var wg sync.WaitGroup
-	start := func(ln net.Listener, h http.Handler) {
-		s := &http.Server{
-			Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
-			WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
-			BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
-		}
-		servers = append(servers, s)
-		wg.Go(func() {
-			if err := s.Serve(ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
-				p.log.Error("listener failed", "address", ln.Addr().String(), "error", err)
-			}
-		})
-	}
-	stop = func() {
-		for _, s := range servers {
-			_ = s.Close() // probes and status calls need no farewell
-		}
-		wg.Wait()
-	}
+	l := &listeners{log: p.log, base: context.WithoutCancel(ctx)}
 	if a := string(p.cfg.Listen.Probe); a != "" {
 		ln, err := net.Listen("tcp", a)
 		if err != nil {
 			return nil, fmt.Errorf("listen.probe: %w", err)
 		}
 		p.log.Info("probe listener", "address", ln.Addr().String())
-		start(ln, p.probeHandler())
+		l.start(&http.Server{
+			Handler: p.gated(p.probeHandler()), ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		}, ln, nil)
+	}
+	if p.cfg.Listen.HTTP != "" {
+		if err := p.serveHTTP(l); err != nil {
+			l.stop(0)
+			return nil, err
+		}
+	}
+	stop = func() {
+		if p.api != nil {
+			p.api.close(p.log)
+		}
+		l.stop(stopPatience)
 	}
 	sock := filepath.Join(string(p.cfg.State), socketName)
 	// The lock on the positions is ours, so a socket file is a dead one's.
@@ -67,9 +63,29 @@ func (p *process) serve(ctx context.Context) (stop func(), err error) {
 	if err := os.Chmod(sock, 0o600); err != nil {
 		p.log.Warn("admin socket", "error", err)
 	}
-	start(ln, p.adminHandler())
+	l.start(&http.Server{Handler: p.gated(p.adminHandler())}, ln, nil)
 	return stop, nil
 }
+
+// gated answers that the process is starting until it has started. It lives
+// then, but is not ready.
+func (p *process) gated(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		phase := p.phase.Load()
+		if phase == nil {
+			h.ServeHTTP(w, r)
+			return
+		}
+		if r.URL.Path != "/healthz" {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		fmt.Fprintln(w, "starting:", *phase)
+	})
+}
+
+// starting notes what the start is at.
+func (p *process) starting(what string) { p.phase.Store(&what) }
 
 // probeHandler answers what Kubernetes and Prometheus ask. It shows no log
 // content and needs no credentials.
@@ -84,6 +100,9 @@ func (p *process) probeHandler() http.Handler {
 			return
 		}
 		fmt.Fprintln(w, "ok")
+		for _, s := range p.degraded() {
+			fmt.Fprintln(w, s)
+		}
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if why := p.notReady(); why != "" {
@@ -107,6 +126,9 @@ func (p *process) notReady() string {
 			return "input " + string(id) + " has not started reading"
 		}
 	}
+	if list := p.degraded(); len(list) > 0 {
+		return strings.Join(list, "; ")
+	}
 	return ""
 }
 
@@ -120,6 +142,7 @@ func (p *process) adminHandler() http.Handler {
 	}
 	mux.HandleFunc("GET /v1/ledger", func(w http.ResponseWriter, _ *http.Request) { reply(w, p.ledger()) })
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, p.status()) })
+	p.adminStore(mux)
 	return mux
 }
 
@@ -127,16 +150,24 @@ func (p *process) adminHandler() http.Handler {
 // directory.
 var errNotRunning = errors.New("no running weir")
 
+// adminClient returns a client that talks to the process that owns the state
+// directory; whichever host a URL names.
+func adminClient(state string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dialAdmin(ctx, state) },
+		DisableCompression: true,
+	}}
+}
+
+func dialAdmin(ctx context.Context, state string) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", filepath.Join(state, socketName))
+}
+
 // ask gets a report from the process that owns the state directory.
 func ask(ctx context.Context, state, path string, into any) error {
-	sock := filepath.Join(state, socketName)
-	client := &http.Client{
-		Timeout: 10 * time.Second,
-		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", sock)
-		}},
-	}
+	client := adminClient(state)
+	client.Timeout = 10 * time.Second
 	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://weir"+path, nil)
 	if err != nil {
@@ -144,20 +175,36 @@ func ask(ctx context.Context, state, path string, into any) error {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		if errors.Is(err, os.ErrPermission) {
-			return &exitError{exitUnreachable, fmt.Errorf("open %s: permission denied; run this as the user that runs weir", sock)}
-		}
-		for _, gone := range []error{os.ErrNotExist, syscall.ECONNREFUSED, syscall.EINVAL} { // the last: a path too long for a socket
-			if errors.Is(err, gone) {
-				return fmt.Errorf("%w on %s", errNotRunning, sock)
-			}
-		}
-		// It runs but does not answer: figures as last saved would be a lie.
-		return &exitError{exitUnreachable, fmt.Errorf("ask the running weir on %s: %w", sock, err)}
+		return adminError(state, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", sock, resp.Status)
+		return answered(state, resp)
 	}
 	return json.NewDecoder(resp.Body).Decode(into)
+}
+
+// adminError says what a failed request to the process of a state directory
+// means.
+func adminError(state string, err error) error {
+	sock := filepath.Join(state, socketName)
+	if errors.Is(err, os.ErrPermission) {
+		return &exitError{exitUnreachable, fmt.Errorf("open %s: permission denied; run this as the user that runs weir", sock)}
+	}
+	for _, gone := range []error{os.ErrNotExist, syscall.ECONNREFUSED, syscall.EINVAL} { // the last: a path too long for a socket
+		if errors.Is(err, gone) {
+			return fmt.Errorf("%w on %s", errNotRunning, sock)
+		}
+	}
+	// It runs but does not answer: figures as last saved would be a lie.
+	return &exitError{exitUnreachable, fmt.Errorf("ask the running weir on %s: %w", sock, err)}
+}
+
+// answered makes an error of an answer that is none.
+func answered(state string, resp *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	if err != nil || len(text) == 0 {
+		text = []byte(resp.Status)
+	}
+	return &exitError{exitUnreachable, fmt.Errorf("the running weir on %s answers: %s", filepath.Join(state, socketName), strings.TrimSpace(string(text)))}
 }

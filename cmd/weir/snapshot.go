@@ -194,6 +194,9 @@ type statusReport struct {
 	Inputs      []inputStatus  `json:"inputs"`
 	Outputs     []outputStatus `json:"outputs"`
 	Retired     []outputStatus `json:"retired_outputs,omitempty"`
+	Degraded    []string       `json:"degraded,omitempty"` // what a restart would not help
+	HTTP        string         `json:"http,omitempty"`     // address of listen.http
+	Store       *storeStatus   `json:"store,omitempty"`
 	Kube        *kubeStatus    `json:"kubernetes,omitempty"`
 	Config      configStatus   `json:"config"`
 }
@@ -258,6 +261,7 @@ func (p *process) status() *statusReport {
 		Version: version(), Time: time.Now(), Started: p.started, Node: nodeName(p.cfg),
 		Healthy: len(problems) == 0, Problems: problems,
 		BudgetUsed: p.budget.Used(), BudgetLimit: p.budget.Limit(),
+		Degraded: p.degraded(), HTTP: p.address, Store: p.storeStatus(),
 		Kube: p.kube.status(),
 		Config: configStatus{
 			Files: p.cfg.Files(), LoadedAt: p.reload.at, LastOK: p.reload.ok, LastError: p.reload.lastError,
@@ -417,6 +421,7 @@ func (p *process) snapshot() metrics.Snapshot {
 		s.CheckpointErrors += st.Errors["checkpoint"]
 		s.Inputs = append(s.Inputs, m)
 	}
+	s.Store, s.API = p.storeMetrics(), p.apiMetrics()
 	names := p.book.Names()
 	rows := outputRows(&total, names)
 	for _, d := range p.destinations {

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -9,6 +13,23 @@ import (
 )
 
 const defaultState = "/var/lib/weir"
+
+// upState is the state directory of `weir up`. It is not that of the roles: a
+// position that `weir up` moves must not stand for what an agent still has to
+// deliver elsewhere.
+func upState() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "weir"), nil
+	}
+	if os.Geteuid() == 0 {
+		return filepath.Join(defaultState, "up"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("no place for the state: %w; name one with --state", err)
+	}
+	return filepath.Join(home, ".local", "state", "weir"), nil
+}
 
 // stateFlags say which process a command is about: the one with that state
 // directory. It is named as the process names it: by itself, by the process's
@@ -21,7 +42,7 @@ type stateFlags struct {
 
 func (f *stateFlags) add(cmd *cobra.Command) {
 	f.cmd = cmd
-	cmd.Flags().StringVar(&f.state, "state", defaultState, "state directory of the process; also WEIR_STATE")
+	cmd.Flags().StringVar(&f.state, "state", "", "state directory of the process; also WEIR_STATE (default "+defaultState+", else that of 'weir up')")
 	cmd.Flags().StringArrayVarP(&f.files, "config", "c", nil, "configuration of the process, which names its state directory; may be repeated")
 	cmd.MarkFlagsMutuallyExclusive("state", "config")
 	if err := cmd.MarkFlagFilename("config", "yaml", "yml"); err != nil {
@@ -31,6 +52,16 @@ func (f *stateFlags) add(cmd *cobra.Command) {
 
 // dir returns the state directory.
 func (f *stateFlags) dir() (string, error) {
+	return f.find(func(state string) bool {
+		_, err := os.Stat(filepath.Join(state, "positions"))
+		return err == nil
+	}, io.Discard)
+}
+
+// find returns the state directory: the one that was named, else the first
+// usual one of a running process, else the first of which has is true, else
+// the default.
+func (f *stateFlags) find(has func(state string) bool, errOut io.Writer) (string, error) {
 	if len(f.files) > 0 {
 		cfg, _, err := config.Load(config.Options{Files: f.files, Incomplete: true})
 		if err != nil {
@@ -38,8 +69,36 @@ func (f *stateFlags) dir() (string, error) {
 		}
 		return string(cfg.State), nil
 	}
-	if env := os.Getenv("WEIR_STATE"); env != "" && !f.cmd.Flags().Changed("state") {
+	if f.state != "" {
+		return f.state, nil
+	}
+	if env := os.Getenv("WEIR_STATE"); env != "" {
 		return env, nil
 	}
-	return f.state, nil
+	usual := []string{defaultState}
+	if up, err := upState(); err == nil {
+		usual = append(usual, up)
+	}
+	for _, test := range []func(string) bool{func(s string) bool { return has(s) && runs(s) }, has} {
+		for _, state := range usual {
+			if !test(state) {
+				continue
+			}
+			if state != usual[0] {
+				fmt.Fprintf(errOut, "of %s\n", state)
+			}
+			return state, nil
+		}
+	}
+	return usual[0], nil
+}
+
+// runs reports whether a process answers on the socket of a state directory.
+func runs(state string) bool {
+	conn, err := dialAdmin(context.Background(), state)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close() // it was only to see
+	return true
 }

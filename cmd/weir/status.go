@@ -54,6 +54,12 @@ func printStatus(w io.Writer, r *statusReport) {
 	}
 	fmt.Fprintf(w, "weir %s on %s, up %s, %s\n", r.Version, r.Node, age(r.Time, r.Started), health)
 	fmt.Fprintf(w, "memory for records  %s of %s\n", size(r.BudgetUsed), size(r.BudgetLimit))
+	for _, d := range r.Degraded {
+		fmt.Fprintf(w, "DEGRADED            %s\n", d)
+	}
+	if r.HTTP != "" {
+		fmt.Fprintf(w, "HTTP                %s\n", r.HTTP)
+	}
 	c := "loaded " + age(r.Time, r.Config.LoadedAt) + " ago"
 	if !r.Config.LastOK {
 		c += "; the last change was REFUSED: " + r.Config.LastError
@@ -84,6 +90,9 @@ func printStatus(w io.Writer, r *statusReport) {
 		if len(in.Errors) > 0 {
 			fmt.Fprintf(w, "  errors   %s\n", counts(in.Errors))
 		}
+	}
+	if r.Store != nil {
+		r.Store.print(w)
 	}
 	for _, o := range r.Outputs {
 		printOutput(w, "output", &o, r.Time)
