@@ -143,6 +143,16 @@ func (p *Process) Usage() Usage {
 	return u
 }
 
+// ResetPeak makes the peak begin anew for the program, whose children are not
+// asked: proc(5), clear_refs.
+func (p *Process) ResetPeak() error {
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.Pid()), []byte("5"), 0); err != nil {
+		return fmt.Errorf("reset the peak of memory: %w", err)
+	}
+	clear(p.peak)
+	return nil
+}
+
 // Kill kills the program and its children at once (SIGKILL) and waits.
 func (p *Process) Kill() {
 	_ = syscall.Kill(-p.Pid(), syscall.SIGKILL) // it may have ended already
