@@ -14,6 +14,7 @@ import (
 type Config struct {
 	Store  Store
 	Limits Limits
+	Push   PushLimits
 	Auth   Auth
 	Log    *slog.Logger
 	// Version is what /loki/api/v1/status/buildinfo tells.
@@ -46,6 +47,7 @@ type Server struct {
 	mux     *http.ServeMux
 	handler http.Handler
 	gate    *gate
+	push    *pusher
 
 	// base ends with Close, and with it tails and what else runs on.
 	base   context.Context
