@@ -84,7 +84,7 @@ func (a *answer) flush(last bool) {
 		a.sent = true
 		h.Add("Vary", "Accept-Encoding")
 		switch {
-		case len(a.buf) >= gzipFrom && acceptsGzip(a.q.Header):
+		case (!last || len(a.buf) >= gzipFrom) && acceptsGzip(a.q.Header):
 			h.Set("Content-Encoding", "gzip")
 			a.zip = zippers.Get().(*gzip.Writer)
 			a.zip.Reset(deadlineWriter{a})

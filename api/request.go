@@ -57,11 +57,19 @@ func (s *Server) handle(path string, o options, f handler) {
 	st := s.stats.endpoint(o.name)
 	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		sw := &statusWriter{ResponseWriter: w}
-		defer func() { st.count(sw.status, time.Since(began)) }()
+		sw := w.(*statusWriter) // by outer
+		returned := false
+		defer func() {
+			status := sw.status
+			if !returned && status != statusGone {
+				status = http.StatusInternalServerError
+			}
+			st.count(status, time.Since(began))
+		}()
 		if err := s.serve(sw, r, began, o, f); err != nil {
 			s.fail(sw, r, err)
 		}
+		returned = true
 	})
 }
 
@@ -126,7 +134,8 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request) (url.Values, e
 func (s *Server) outer(next http.Handler) http.Handler {
 	// Browsers say where a request comes from; pages of others may not post here.
 	cross := http.NewCrossOriginProtection()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w := &statusWriter{ResponseWriter: rw}
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		defer func() {
 			if v := recover(); v != nil {
@@ -165,11 +174,10 @@ func localHost(host string) bool {
 
 // fail answers with an error, as text like Loki, if nothing has been answered
 // yet; else it cuts the connection, so that the answer does not seem complete.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Server) fail(w *statusWriter, r *http.Request, err error) {
 	status, msg := s.classify(r, err)
-	sw, _ := w.(*statusWriter)
-	if sw != nil && sw.status != 0 {
-		sw.status = status
+	if w.status != 0 {
+		w.status = status
 		if status != statusGone {
 			s.log.Warn("an answer was cut off", "path", r.URL.Path, "err", err)
 		}
@@ -177,9 +185,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if status == statusGone {
 		// Nobody reads it; 499 is no status that may be sent.
-		if sw != nil {
-			sw.status = status
-		}
+		w.status = status
 		s.log.Debug("the client went away", "path", r.URL.Path)
 		return
 	}
