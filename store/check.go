@@ -117,7 +117,7 @@ func (g *segment) checkFilter(x *columns.Index, read *int64) error {
 
 // repair replaces a damaged segment by what can be read of it.
 func (s *Store) repair(ctx context.Context, g *segment, bad *BadSegment) error {
-	info := segmentInfo{Seq: s.nextSegment.Add(1), Day: g.info.Day, Level: min(g.info.Level+1, maxLevel)}
+	info := segmentInfo{Seq: s.newSegment(), Day: g.info.Day, Level: min(g.info.Level+1, maxLevel)}
 	sw := &segmentWriter{fs: s.fs}
 	how := "the rows that can be read were written anew"
 	err := s.rewriteByIndex(ctx, sw, g, &info)
@@ -168,7 +168,7 @@ func (s *Store) linkAside(g *segment) error {
 		if err != nil {
 			return err
 		}
-		err = s.copyFile(f, quarantineDir+"/"+flatName(name))
+		err = s.copyFile(f, asideName(name))
 		f.Close()
 		if err != nil {
 			return fmt.Errorf("put %s aside: %w", name, err)

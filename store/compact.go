@@ -86,6 +86,14 @@ func (s *Store) chooseMerge(all []*segment) []*segment {
 			best = gs[:n]
 		}
 	}
+	// Of equal rows those of the first come first: what was merged before is
+	// older.
+	slices.SortFunc(best, func(a, b *segment) int {
+		if c := cmp.Compare(b.info.Level, a.info.Level); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.info.Seq, b.info.Seq)
+	})
 	return best
 }
 
@@ -167,7 +175,7 @@ func (s *Store) merge(ctx context.Context, sw *segmentWriter, group []*segment) 
 		return err
 	}
 	defer s.decoders.Put(dec)
-	info := segmentInfo{Seq: s.nextSegment.Add(1), Day: group[0].info.Day}
+	info := segmentInfo{Day: group[0].info.Day}
 	var its []*segmentRows
 	var streams []columns.Stream
 	for _, g := range group {
@@ -197,6 +205,7 @@ func (s *Store) merge(ctx context.Context, sw *segmentWriter, group []*segment) 
 		}
 	}
 	n := 0
+	info.Seq = s.newSegment()
 	err = sw.write(&info, streams, func(r *columns.Row) error {
 		if n++; n&1023 == 0 && ctx.Err() != nil {
 			return ctx.Err()

@@ -252,6 +252,9 @@ func (c *crashFS) SyncDir(name string) error {
 	if err := c.op(); err != nil {
 		return err
 	}
+	if c.failSync != nil && c.failSync(name) {
+		return syscall.EIO
+	}
 	var rest []dirOp
 	for _, op := range c.dirOps {
 		if op.dir == name {

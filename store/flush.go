@@ -111,26 +111,55 @@ func (s *Store) newSegments(infos []segmentInfo) []*segment {
 func (s *Store) commitEdit(e *edit) error {
 	s.manifestMu.Lock()
 	defer s.manifestMu.Unlock()
+	for n, given := range s.busy {
+		switch {
+		case given:
+			e.Remove = append(e.Remove, n)
+		case !slices.ContainsFunc(e.Add, func(i segmentInfo) bool { return i.Seq == n }):
+			e.Busy = append(e.Busy, n)
+		}
+	}
 	if err := s.manifest.commit(e); err != nil {
 		// The edit may yet turn out to be durable: its files must stay until
 		// another edit is.
-		for i := range e.Add {
-			s.garbage = append(s.garbage, e.Add[i].idxName(), e.Add[i].dataName())
-		}
+		s.garbage = append(s.garbage, e.Add...)
 		return err
 	}
-	for _, n := range s.garbage {
-		s.fs.Remove(n)
+	for _, i := range e.Add {
+		delete(s.busy, i.Seq)
 	}
+	for _, n := range e.Remove {
+		delete(s.busy, n)
+	}
+	s.removeFiles(s.garbage)
 	s.garbage = nil
 	return nil
 }
 
+// newSegment returns the number of a segment that is going to be written. A start
+// after a crash knows by the edits that came meanwhile what its files are.
+func (s *Store) newSegment() uint64 {
+	s.manifestMu.Lock()
+	defer s.manifestMu.Unlock()
+	s.lastSegment++
+	s.busy[s.lastSegment] = false
+	return s.lastSegment
+}
+
 // discard removes files that no edit has named.
 func (s *Store) discard(infos []segmentInfo) {
+	s.manifestMu.Lock()
+	defer s.manifestMu.Unlock()
+	s.removeFiles(infos)
+}
+
+// removeFiles removes the files of segments that are given up. manifestMu is
+// held.
+func (s *Store) removeFiles(infos []segmentInfo) {
 	for i := range infos {
 		s.fs.Remove(infos[i].idxName())
 		s.fs.Remove(infos[i].dataName())
+		s.busy[infos[i].Seq] = true
 	}
 }
 
@@ -145,7 +174,7 @@ func (s *Store) writeSegments(ctx context.Context, sw *segmentWriter, v *view) (
 		day := days[dayOf(v.rows[order[0]].time)]
 		n := 0
 		from, to := int64(1), int64(0) // times known to be of the day
-		infos = append(infos, segmentInfo{Seq: s.nextSegment.Add(1), Day: day})
+		infos = append(infos, segmentInfo{Seq: s.newSegment(), Day: day})
 		err := sw.write(&infos[len(infos)-1], streams, func(r *columns.Row) error {
 			if n == len(order) {
 				return io.EOF
@@ -220,12 +249,12 @@ func daysOf(v *view) map[int64]int64 {
 }
 
 // removeLogs removes the log files that the manifest says are not needed; those
-// that were damaged are kept aside.
-func (s *Store) removeLogs(floor uint64) {
+// that were damaged are put aside and returned.
+func (s *Store) removeLogs(floor uint64) (aside []string) {
 	names, err := s.fs.ReadDir(walDir)
 	if err != nil {
 		s.log.Warn("old logs stay", "error", err)
-		return
+		return nil
 	}
 	for _, name := range names {
 		n, ok := walNumber(name)
@@ -233,7 +262,9 @@ func (s *Store) removeLogs(floor uint64) {
 			continue
 		}
 		if s.damagedWAL[n] {
-			err = s.quarantine(walName(n))
+			if err = s.quarantine(walName(n)); err == nil {
+				aside = append(aside, asideName(walName(n)))
+			}
 		} else {
 			err = s.fs.Remove(walName(n))
 		}
@@ -241,4 +272,5 @@ func (s *Store) removeLogs(floor uint64) {
 			s.log.Warn("an old log stays until the next start", "file", walName(n), "error", err)
 		}
 	}
+	return aside
 }

@@ -51,12 +51,32 @@ type File interface {
 // ErrLocked says that another process has the store.
 var ErrLocked = errors.New("store is in use")
 
-// DirFS returns the FS of a directory of the system, which it makes.
+// DirFS returns the FS of a directory of the system, which it makes, durably.
 func DirFS(dir string) (FS, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("create store: %w", err)
 	}
 	return dirFS{dir}, nil
+}
+
+// makeDir is os.MkdirAll of which a power cut leaves nothing out.
+func makeDir(dir string) error {
+	if i, err := os.Stat(dir); err == nil {
+		if !i.IsDir() {
+			return &fs.PathError{Op: "mkdir", Path: dir, Err: unix.ENOTDIR}
+		}
+		return nil
+	}
+	up := filepath.Dir(dir)
+	if up != dir {
+		if err := makeDir(up); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return dirFS{up}.SyncDir(".")
 }
 
 type dirFS struct{ dir string }

@@ -74,6 +74,7 @@ type edit struct {
 	LastSeq uint64        `json:"last_seq,omitempty"` // number of the last frame before the floor
 	Sources []sourceState `json:"sources,omitempty"`
 	Seen    int64         `json:"seen,omitempty"` // the clock, for the guard of retention
+	Busy    []uint64      `json:"busy,omitempty"` // segments that were being written meanwhile
 }
 
 // manifest is the state that the edits add up to, and the file they are in.
@@ -85,7 +86,8 @@ type manifest struct {
 	seq uint64
 
 	segments map[uint64]segmentInfo
-	removed  map[uint64]bool // since the file was written anew
+	removed  map[uint64]bool // the last ones
+	busy     []uint64        // of the last edit
 	sources  map[string]sourceState
 	floor    uint64
 	lastSeq  uint64
@@ -157,6 +159,11 @@ func (m *manifest) apply(e *edit) {
 	m.floor = max(m.floor, e.Floor)
 	m.lastSeq = max(m.lastSeq, e.LastSeq)
 	m.seen = max(m.seen, e.Seen)
+	m.busy = m.busy[:0]
+	m.busy = append(m.busy, e.Busy...)
+	for _, n := range e.Busy {
+		m.highest = max(m.highest, n)
+	}
 	for _, s := range e.Sources {
 		if len(s.Set) == 0 {
 			delete(m.sources, s.ID)
@@ -170,7 +177,7 @@ func (m *manifest) apply(e *edit) {
 // as this process is concerned; the file is written anew before the next.
 func (m *manifest) commit(e *edit) error {
 	if m.f == nil {
-		if err := m.rewrite(true); err != nil {
+		if err := m.rewrite(); err != nil {
 			return err
 		}
 	}
@@ -188,7 +195,7 @@ func (m *manifest) commit(e *edit) error {
 		// it takes the place of this one.
 		m.f.Close()
 		m.f = nil
-		if e := m.rewrite(true); e != nil {
+		if e := m.rewrite(); e != nil {
 			err = errors.Join(err, e)
 		}
 		return fmt.Errorf("write manifest: %w", err)
@@ -198,14 +205,17 @@ func (m *manifest) commit(e *edit) error {
 	m.apply(e)
 	if m.end > 1<<20+4*m.live {
 		// The edit is durable; that the file stays long is no failure of it.
-		m.rewrite(false)
+		m.rewrite()
 	}
 	return nil
 }
 
-// rewrite writes the state as a new file.
-func (m *manifest) rewrite(keepRemoved bool) error {
-	e := edit{Floor: m.floor, LastSeq: m.lastSeq, Seen: m.seen}
+// keepRemoved is how long a number is remembered, counted in numbers.
+const keepRemoved = 4096
+
+// rewrite writes the state as a new file. After an error m.f may be nil.
+func (m *manifest) rewrite() error {
+	e := edit{Floor: m.floor, LastSeq: m.lastSeq, Seen: m.seen, Busy: m.busy}
 	for _, s := range m.segments {
 		e.Add = append(e.Add, s)
 	}
@@ -213,12 +223,12 @@ func (m *manifest) rewrite(keepRemoved bool) error {
 		e.Sources = append(e.Sources, s)
 	}
 	// What must not come back: the number of the last segment, and files that
-	// may not have been removed yet.
+	// may not have been removed yet, or not durably.
 	if _, ok := m.segments[m.highest]; !ok && m.highest > 0 {
 		e.Remove = append(e.Remove, m.highest)
 	}
-	if keepRemoved {
-		for n := range m.removed {
+	for n := range m.removed {
+		if n+keepRemoved > m.highest {
 			e.Remove = append(e.Remove, n)
 		}
 	}
@@ -237,24 +247,23 @@ func (m *manifest) rewrite(keepRemoved bool) error {
 	if _, err = f.WriteAt(b, 0); err == nil {
 		err = f.Sync()
 	}
-	if err == nil {
-		err = m.fs.Rename(manifestTmp, manifestName)
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("write manifest: %w", err)
 	}
-	if err == nil {
+	// From here on nobody can say which file has the name, or will have it after a
+	// crash: what is appended to the old one may be lost.
+	m.close()
+	if err = m.fs.Rename(manifestTmp, manifestName); err == nil {
 		err = m.fs.SyncDir(".")
 	}
 	if err != nil {
 		f.Close()
 		return fmt.Errorf("write manifest: %w", err)
 	}
-	if m.f != nil {
-		m.f.Close()
-	}
 	m.f, m.end, m.live = f, int64(len(b)), int64(len(b))
 	m.seq++
-	if !keepRemoved {
-		clear(m.removed)
-	}
+	clear(m.removed)
 	for _, n := range e.Remove {
 		m.removed[n] = true
 	}

@@ -139,6 +139,9 @@ func (m *memtable) rollback() {
 		m.chunks[k.chunks-1] = last[:k.used:k.used]
 	}
 	m.bytes, m.body = k.bytes, k.body
+	if k.rows == 0 {
+		m.born = 0
+	}
 }
 
 // view is what a reader sees of a memtable: it does not change.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ type model struct {
 	fs     *crashFS
 	s      *Store
 	cfg    Config
-	now    time.Time
+	now    atomic.Int64
 	n      int
 	acked  map[string]line // by body
 	maybe  map[string]line // sent, answered with an error
@@ -38,8 +39,9 @@ type model struct {
 
 func newModel(t testing.TB, seed uint64) *model {
 	m := &model{t: t, seed: seed, r: rand.New(rand.NewPCG(seed, 1)), fs: newCrashFS(seed), acked: map[string]line{}, maybe: map[string]line{},
-		copies: map[string]int{}, files: map[uint64]int64{}, now: time.Unix(0, base+4*dayNs), log: &strings.Builder{}}
-	m.cfg = Config{MemtableBytes: 8 << 10, SegmentBytes: 64 << 10, Check: -1, retry: 20 * time.Millisecond, Now: func() time.Time { return m.now }}
+		copies: map[string]int{}, files: map[uint64]int64{}, log: &strings.Builder{}}
+	m.now.Store(base + 4*dayNs)
+	m.cfg = Config{MemtableBytes: 8 << 10, SegmentBytes: 64 << 10, Check: -1, retry: 20 * time.Millisecond, Now: func() time.Time { return time.Unix(0, m.now.Load()) }}
 	if testing.Verbose() && os.Getenv("WEIR_TEST_LOG") != "" {
 		m.cfg.Log = slog.New(slog.NewTextHandler(m.log, nil))
 	}
@@ -211,7 +213,7 @@ func (m *model) step() {
 		m.open()
 		m.check()
 	case k < 94:
-		m.now = m.now.Add(time.Duration(m.r.Int64N(int64(30 * time.Hour))))
+		m.now.Add(m.r.Int64N(int64(30 * time.Hour)))
 	case k < 97:
 		m.fs.mu.Lock()
 		m.fs.crashAt = m.fs.ops + 1 + m.r.IntN(60)

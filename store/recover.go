@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strconv"
@@ -39,16 +40,17 @@ func (s *Store) Recovery() Recovery { return s.recovery }
 
 const quarantineDir = "quarantine"
 
+func asideName(name string) string { return quarantineDir + "/" + strings.ReplaceAll(name, "/", "-") }
+
 // quarantine puts a file aside.
 func (s *Store) quarantine(name string) error {
 	if err := s.fs.MkdirAll(quarantineDir); err != nil {
 		return err
 	}
-	to := quarantineDir + "/" + strings.ReplaceAll(name, "/", "-")
+	to := asideName(name)
 	if err := s.fs.Rename(name, to); err != nil {
 		return err
 	}
-	s.recovery.Quarantined = append(s.recovery.Quarantined, to)
 	s.log.Warn("a file was put aside", "file", name, "to", to)
 	return nil
 }
@@ -70,7 +72,7 @@ func (s *Store) recover() error {
 	// What was read may never have become durable, if the last process met with a
 	// failed sync and ended: nothing is done in its name before it is. And from now
 	// on, segments without a manifest mean that it was lost.
-	if err := m.rewrite(true); err != nil {
+	if err := m.rewrite(); err != nil {
 		return err
 	}
 	if err := s.reconcile(fresh || d.places > 0); err != nil {
@@ -100,17 +102,18 @@ func (s *Store) reconcile(adopt bool) error {
 		return err
 	}
 	m := s.manifest
-	s.nextSegment.Store(m.highest)
+	s.lastSegment = m.highest
+	swept := map[string]bool{}
 	var add []segmentInfo
 	for _, f := range found {
 		info, live := m.segments[f.seq]
 		if live && info.base() == f.base {
 			continue
 		}
-		// With a manifest in order, what is later than all it names comes of a
-		// flush that did not end, whose rows are in the log; what it has
-		// forgotten is waiting to be removed.
-		unfinished := !adopt && (f.seq > m.highest || m.removed[f.seq])
+		// What was being written when everything stopped is of rows that are
+		// elsewhere, and so is what is later than all that a manifest in order
+		// names; what it has forgotten is waiting to be removed.
+		unfinished := m.removed[f.seq] || slices.Contains(m.busy, f.seq) || !adopt && f.seq > m.highest
 		switch {
 		case unfinished:
 			for _, n := range f.names {
@@ -119,15 +122,23 @@ func (s *Store) reconcile(adopt bool) error {
 				}
 				s.recovery.Removed++
 			}
+			swept[strings.TrimSuffix(f.dir, "/")] = true
 		case adopt && !live && s.adoptable(f, &add):
 		default:
 			for _, n := range f.names {
 				if err := s.quarantine(f.dir + n); err != nil {
 					return fmt.Errorf("put aside unknown segment: %w", err)
 				}
+				s.recovery.Quarantined = append(s.recovery.Quarantined, asideName(f.dir+n))
 			}
 		}
-		s.nextSegment.Store(max(s.nextSegment.Load(), f.seq))
+		s.lastSegment = max(s.lastSegment, f.seq)
+	}
+	// They shall not come back when other numbers have been taken since.
+	for dir := range swept {
+		if err := s.fs.SyncDir(dir); err != nil {
+			return fmt.Errorf("remove unfinished segment: %w", err)
+		}
 	}
 	if len(add) > 0 {
 		if err := m.commit(&edit{Add: add}); err != nil {
@@ -267,23 +278,64 @@ func (s *Store) replay() error {
 	}
 	s.wal.n = max(s.wal.n, m.floor)
 	s.active = newMemtable(first)
-	for _, n := range files {
-		if err := s.replayFile(n); err != nil {
+	next, err := s.readLog(files, 0)
+	for i, n := range files {
+		if err != nil {
 			return err
 		}
-		if s.active.bytes < s.cfg.MemtableBytes {
+		b := next
+		if err := s.replayFile(n, b); err != nil {
+			return err
+		}
+		next, err = s.readLog(files, i+1)
+		if s.active.bytes < s.cfg.MemtableBytes || !s.later(next) {
 			continue
 		}
-		// All of it is in files up to this one.
+		// All of it is in files up to this one, and whatever else they have is in
+		// them alone.
+		s.replayDeferred()
 		if err := s.flushRecovered(n + 1); err != nil {
 			return err
 		}
+	}
+	if err != nil {
+		return err
 	}
 	s.replayDeferred()
 	err = s.relog(files)
 	s.applied = nil
 	return err
 }
+
+// readLog returns the content of files[i], nil if there are not so many.
+func (s *Store) readLog(files []uint64, i int) ([]byte, error) {
+	if i >= len(files) {
+		return nil, nil
+	}
+	f, err := s.fs.Open(walName(files[i]), false)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	defer f.Close()
+	b, err := readFile(f)
+	if err != nil {
+		return nil, fmt.Errorf("read log %s: %w", walName(files[i]), err)
+	}
+	return b, nil
+}
+
+// later reports whether all frames of a log file are later than those seen: it
+// does not begin with some that could not be synced in the file before.
+func (s *Store) later(log []byte) bool {
+	first := uint64(math.MaxUint64)
+	eachFrame(log, func(n uint64, _ []byte) error {
+		first = n
+		return errStop
+	})
+	return first > s.frameSeq
+}
+
+var errStop = errors.New("enough")
 
 // relog writes what the memtable has to new log files. What was read may be in
 // memory only, if the last process met with a failed sync and ended; a duplicate
@@ -297,14 +349,9 @@ func (s *Store) relog(files []uint64) error {
 		if n < s.active.firstWAL {
 			continue
 		}
-		f, err := s.fs.Open(walName(n), false)
+		b, err := s.readLog([]uint64{n}, 0)
 		if err != nil {
-			return fmt.Errorf("open log: %w", err)
-		}
-		b, err := readFile(f)
-		f.Close()
-		if err != nil {
-			return fmt.Errorf("read log %s: %w", walName(n), err)
+			return err
 		}
 		var out []byte
 		eachFrame(b, func(number uint64, p []byte) error {
@@ -331,7 +378,7 @@ func (s *Store) relog(files []uint64) error {
 		return err
 	}
 	s.active.firstWAL = old + 1
-	s.removeLogs(old + 1)
+	s.recovery.Quarantined = append(s.recovery.Quarantined, s.removeLogs(old+1)...)
 	return nil
 }
 
@@ -357,21 +404,12 @@ func (s *Store) flushRecovered(next uint64) error {
 	a.refs.Add(-1)
 	s.release(v)
 	s.active = newMemtable(next)
-	s.removeLogs(next)
+	s.recovery.Quarantined = append(s.recovery.Quarantined, s.removeLogs(next)...)
 	return nil
 }
 
 // replayFile applies the frames of one log file.
-func (s *Store) replayFile(n uint64) error {
-	f, err := s.fs.Open(walName(n), false)
-	if err != nil {
-		return fmt.Errorf("open log: %w", err)
-	}
-	b, err := readFile(f)
-	f.Close()
-	if err != nil {
-		return fmt.Errorf("read log %s: %w", walName(n), err)
-	}
+func (s *Store) replayFile(n uint64, b []byte) error {
 	s.recovery.LogBytes += int64(len(b))
 	headerBad := false
 	number, err := parseHeader(b, walMagic)
@@ -384,6 +422,7 @@ func (s *Store) replayFile(n uint64) error {
 	ids := map[uint64]uint32{} // streams of this file
 	rows := 0
 	_, d, err := eachFrame(b, func(number uint64, p []byte) error {
+		s.frameSeq = max(s.frameSeq, number&^1) // the odd ones are for streams
 		fresh := number > s.manifest.lastSeq && !s.applied[number]
 		k, lost, ok := s.replayFrame(p, ids, fresh, false)
 		if lost > 0 {
@@ -401,7 +440,6 @@ func (s *Store) replayFile(n uint64) error {
 			s.applied[number] = true
 		}
 		rows += k
-		s.frameSeq = max(s.frameSeq, number&^1) // the odd ones are for streams
 		return nil
 	})
 	if err != nil {
@@ -437,7 +475,6 @@ func (s *Store) replayDeferred() {
 		}
 		_, lost, _ := s.replayFrame(d.payload, d.ids, true, true)
 		s.applied[d.number] = true
-		s.frameSeq = max(s.frameSeq, d.number)
 		s.recovery.LostRows += int64(lost)
 		s.damagedWAL[d.file] = true
 	}

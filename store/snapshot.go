@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // Snapshot makes a copy of the store, as of now, in a directory that must not be
@@ -91,5 +90,3 @@ func (s *Store) linkOrCopy(name string, to FS, path string) error {
 	defer f.Close()
 	return (&Store{fs: to}).copyFile(f, name)
 }
-
-func flatName(name string) string { return strings.ReplaceAll(name, "/", "-") }

@@ -41,28 +41,29 @@ type Store struct {
 	tails    map[*Tail]struct{}
 	forgot   []record.ID // sources that were forgotten, for the manifest
 
-	keepMu     sync.Mutex // held during retention and compaction; before the others
-	manifestMu sync.Mutex // held around commits; before mu where both are
-	manifest   *manifest
-	garbage    []string // files of edits that failed
-	damagedWAL map[uint64]bool
+	keepMu      sync.Mutex // held during retention and compaction; before the others
+	manifestMu  sync.Mutex // held around commits; before mu where both are
+	manifest    *manifest
+	garbage     []segmentInfo   // of edits that failed
+	busy        map[uint64]bool // segments of which no edit says anything; true: given up
+	lastSegment uint64
+	damagedWAL  map[uint64]bool
 
-	nextSegment atomic.Uint64
-	wake        chan struct{} // for the committer
-	flushWake   chan struct{}
-	keepWake    chan struct{}
-	wal         wal // the committer's
-	cancel      context.CancelFunc
-	done        sync.WaitGroup
-	cache       *indexCache
-	clock       guard
-	stats       counters
-	decoders    sync.Pool // of *columns.Decoder
-	recovery    Recovery
-	applied     map[uint64]bool // numbers of frames, during recovery
-	deferred    []deferredFrame
-	lowDisk     atomic.Bool
-	onRotate    func() // for tests
+	wake      chan struct{} // for the committer
+	flushWake chan struct{}
+	keepWake  chan struct{}
+	wal       wal // the committer's
+	cancel    context.CancelFunc
+	done      sync.WaitGroup
+	cache     *indexCache
+	clock     guard
+	stats     counters
+	decoders  sync.Pool // of *columns.Decoder
+	recovery  Recovery
+	applied   map[uint64]bool // numbers of frames, during recovery
+	deferred  []deferredFrame
+	lowDisk   atomic.Bool
+	onRotate  func() // for tests
 }
 
 // Open opens a store, making it if there is none, and finds again what was
@@ -76,8 +77,8 @@ func Open(cfg Config) (*Store, error) {
 		cfg: cfg, fs: cfg.FS, log: cfg.Log,
 		pool: newChunkPool(2 * cfg.MemtableBytes), room: make(chan struct{}), flushed: make(chan struct{}),
 		sources: make(map[record.ID]*source), changed: make(map[record.ID]struct{}), tails: make(map[*Tail]struct{}),
-		damagedWAL: make(map[uint64]bool),
-		wake:       make(chan struct{}, 1), flushWake: make(chan struct{}, 1), keepWake: make(chan struct{}, 1),
+		damagedWAL: make(map[uint64]bool), busy: make(map[uint64]bool),
+		wake: make(chan struct{}, 1), flushWake: make(chan struct{}, 1), keepWake: make(chan struct{}, 1),
 	}
 	s.cache = newIndexCache(cfg.CacheBytes)
 	s.wal.fs = s.fs
