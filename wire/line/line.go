@@ -56,7 +56,7 @@ func (e *Encoder) prefix(s *record.Stream) *[]byte {
 		if len(name) > 0 {
 			name = append(name, sep...)
 		}
-		name = appendPlain(name, []byte(v))
+		name = AppendPlain(name, []byte(v))
 	}
 	add("", s.Get(record.AttrNamespace))
 	add("/", s.Get(record.AttrPod))
@@ -141,8 +141,9 @@ func appendBody(dst, prefix, body []byte) []byte {
 	return append(dst, '\n')
 }
 
-// appendPlain appends p with everything escaped that is not plain.
-func appendPlain(dst, p []byte) []byte {
+// AppendPlain appends p with everything escaped that must not reach a terminal;
+// line feeds too.
+func AppendPlain(dst, p []byte) []byte {
 	for len(p) > 0 {
 		n := plain(p)
 		dst = append(dst, p[:n]...)

@@ -130,9 +130,9 @@ func FuzzFailure111_Line(f *testing.F) {
 		s := record.NewStream(attrs("namespace", "n", "pod", pod), nil, nil)
 		out := encode(Config{}, batch(s, body))
 		check(t, out)
-		prefix := string(appendPlain(nil, []byte("n")))
+		prefix := string(AppendPlain(nil, []byte("n")))
 		if pod != "" {
-			prefix += "/" + string(appendPlain(nil, []byte(pod)))
+			prefix += "/" + string(AppendPlain(nil, []byte(pod)))
 		}
 		n := 0
 		for l := range strings.Lines(out) {
