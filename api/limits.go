@@ -41,7 +41,8 @@ type Limits struct {
 	// wait for a slow one before the oldest are dropped. Default 10 000.
 	Tails    int
 	TailRows int
-	// Write is how long the client may take to accept 64 KiB. Default 30 s.
+	// Write is how long the client may take to accept 64 KiB, or a message of a
+	// tail. Default 30 s.
 	Write time.Duration
 }
 

@@ -18,7 +18,6 @@ import (
 const (
 	maxTailDelay = 5 * time.Second
 	tailPing     = 20 * time.Second
-	tailWrite    = 10 * time.Second
 	tailMessage  = 512 << 10 // bytes after which a message is sent
 )
 
@@ -74,12 +73,17 @@ func (s *Server) tail(ctx context.Context, q *request) error {
 	}
 	t := &tailer{s: s, conn: conn, pipe: pipe, categorize: categorizes(q)}
 	defer conn.CloseNow()
-	ctx = conn.CloseRead(ctx) // ends when the client closes; answers its pings
+	// gone ends when the client closes. It does not hang on ctx, whose end would
+	// cut the connection without a word.
+	gone := conn.CloseRead(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(gone, cancel)()
 	err = t.run(ctx, q, expr, sub, start, limit, delay)
 	switch {
 	case s.base.Err() != nil:
 		conn.Close(websocket.StatusGoingAway, "the server is stopping")
-	case err != nil && ctx.Err() == nil:
+	case err != nil && gone.Err() == nil:
 		s.log.Debug("a tail ended", "err", err)
 		_, msg := s.classify(q.Request, err)
 		conn.Close(websocket.StatusInternalError, shorten(msg, 120))
@@ -184,7 +188,7 @@ func (t *tailer) run(ctx context.Context, q *request, expr *logql.LogExpr, sub T
 			dropped = n.dropped
 		case <-timer.C:
 		case <-ping.C:
-			pctx, cancel := context.WithTimeout(ctx, tailWrite)
+			pctx, cancel := t.patience(ctx)
 			err := t.conn.Ping(pctx)
 			cancel()
 			if err != nil {
@@ -198,6 +202,14 @@ func (t *tailer) run(ctx context.Context, q *request, expr *logql.LogExpr, sub T
 			return err
 		}
 	}
+}
+
+// patience is how long a client may take to accept a message.
+func (t *tailer) patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	if w := t.s.cfg.Limits.Write; w > 0 {
+		return context.WithTimeout(ctx, w)
+	}
+	return context.WithCancel(ctx)
 }
 
 // ripe takes out the rows that have waited long enough, in order of time.
@@ -380,7 +392,7 @@ func (m *message) end(ctx context.Context, dropped int64) error {
 		t.buf = append(t.buf, `"}]`...)
 	}
 	t.buf = append(t.buf, '}')
-	ctx, cancel := context.WithTimeout(ctx, tailWrite)
+	ctx, cancel := t.patience(ctx)
 	defer cancel()
 	err := t.conn.Write(ctx, websocket.MessageText, t.buf)
 	if err == nil {
