@@ -64,10 +64,7 @@ func lineLevel(line []byte) record.Severity {
 	if sev := logfmtLevel(line); sev != 0 {
 		return sev
 	}
-	if sev := textLevel(line); sev != 0 {
-		return sev
-	}
-	return wordLevel(line)
+	return scanLevel(line, true)
 }
 
 // maxJSON is how much of a JSON object is looked at, in bytes.
@@ -249,22 +246,61 @@ func logfmtLevel(line []byte) record.Severity {
 // wordWindow is how far into a line a word of prose is looked for, in bytes.
 const wordWindow = 256
 
-// wordLevel returns the level that the first of some words is.
-func wordLevel(line []byte) record.Severity {
+// wordLevel returns the level that the first of some words from line[from] on
+// is; no word begins before and ends behind.
+func wordLevel(line []byte, from int) record.Severity {
 	n := min(len(line), wordWindow)
 	before := uint64(0) // the last byte of the block before, in bit 0
-	for base := 0; base < n; base += 64 {
-		word, _, _ := classify(line[:n], base)
-		starts := word &^ (word<<1 | before)
+	if from > 0 && from < n && class[line[from-1]]&isWord != 0 {
+		before = 1
+	}
+	for base := from; base < n; base += 64 {
+		word := wordBits(line[:n], base)
+		if sev := firstWord(line, base, word&^(word<<1|before)); sev != 0 {
+			return sev
+		}
 		before = word >> 63
-		for ; starts != 0; starts &= starts - 1 {
-			i := base + bits.TrailingZeros64(starts)
-			if c := line[i]&^0x20 - 'A'; c > 'Z'-'A' || wordInitials>>c&1 == 0 {
-				continue
+	}
+	return 0
+}
+
+// wordBits is the first result of classify.
+func wordBits(p []byte, base int) (word uint64) {
+	const (
+		low7 = 0x7f * ones
+		high = 0x80 * ones
+	)
+	for k := 0; k < 64 && base+k < len(p); k += 8 {
+		var w uint64
+		if rest := p[base+k:]; len(rest) >= 8 {
+			w = binary.LittleEndian.Uint64(rest)
+		} else {
+			for j := len(rest) - 1; j >= 0; j-- {
+				w = w<<8 | uint64(rest[j])
 			}
-			if sev := wordAtLevel(line, i); sev != 0 {
-				return sev
-			}
+		}
+		seven := w & low7
+		x := seven | 0x20*ones
+		letter := (x+(0x80-'a')*ones)&^(x+(0x7f-'z')*ones) | (x + ones)
+		digit := (seven + (0x80-'0')*ones) &^ (seven + (0x7f-'9')*ones)
+		word |= gather((letter|digit)&^w&high) << k
+	}
+	return word
+}
+
+// firstWord returns the level that the first of some words is, of those that
+// begin at the bits of starts behind line[base].
+func firstWord(line []byte, base int, starts uint64) record.Severity {
+	for ; starts != 0; starts &= starts - 1 {
+		i := base + bits.TrailingZeros64(starts)
+		if i >= len(line) {
+			return 0
+		}
+		if c := line[i]&^0x20 - 'A'; c > 'Z'-'A' || wordInitials>>c&1 == 0 {
+			continue
+		}
+		if sev := wordAtLevel(line, i); sev != 0 {
+			return sev
 		}
 	}
 	return 0

@@ -45,7 +45,11 @@ var class = func() (t [256]uint8) {
 // "level=", before a colon at the beginning of the line, or right behind a
 // leading timestamp. A word of prose is no level, and neither is a part of a
 // longer word. The first in the line counts.
-func textLevel(line []byte) record.Severity {
+func textLevel(line []byte) record.Severity { return scanLevel(line, false) }
+
+// scanLevel is textLevel and, with words, if that finds nothing, wordLevel, for
+// little more.
+func scanLevel(line []byte, words bool) record.Severity {
 	if sev, ok := headLevel(line); ok {
 		return sev
 	}
@@ -62,10 +66,14 @@ func textLevel(line []byte) record.Severity {
 	// punctuation, and words before punctuation, which may be "level".
 	n := min(len(line), levelWindow)
 	var wordBefore, punctBefore uint64 = 0, 0 // the last byte of the block before, in bit 0
+	var prose record.Severity
 	for base := 0; base < n; base += 64 {
 		word, upper, space := classify(line[:n], base)
 		punct := ^(word | space)
 		starts := word &^ (word<<1 | wordBefore)
+		if words && prose == 0 {
+			prose = firstWord(line, base, starts)
+		}
 		// Beyond the block anything may follow.
 		starts &= upper&(upper>>1|1<<63) | punct<<1 | punctBefore
 		ends := word & (punct>>1 | 1<<63)
@@ -73,7 +81,7 @@ func textLevel(line []byte) record.Severity {
 		for look := starts | ends; look != 0; look &= look - 1 {
 			i := base + bits.TrailingZeros64(look)
 			if i >= n {
-				return 0
+				break
 			}
 			bit := look & -look
 			if c := line[i]; starts&bit != 0 && c > '9' {
@@ -87,7 +95,10 @@ func textLevel(line []byte) record.Severity {
 			}
 		}
 	}
-	return 0
+	if words && prose == 0 {
+		prose = wordLevel(line, n)
+	}
+	return prose
 }
 
 // classify returns three bit sets over the 64 bytes of p from base on: of word
