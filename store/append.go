@@ -287,7 +287,7 @@ func (s *Store) encode(p *plan) {
 		m.add(row)
 	}
 	s.frameSeq += 2 // the number between is for streams in a new file
-	sealFrame(frame, s.frameSeq)
+	sealFrame(frame, s.frameSeq, s.wal.salt)
 	s.pending.frames = append(s.pending.frames, frame)
 	s.pending.end = m.mark()
 	if m.born == 0 {

@@ -124,7 +124,7 @@ func (s *Store) streamFrame(m *memtable, g *group) []byte {
 		b = append(b, key...)
 	}
 	binary.LittleEndian.PutUint32(b[frameHeader:], uint32(len(b)-frameHeader-4))
-	sealFrame(b, number)
+	sealFrame(b, number, s.wal.salt)
 	return b
 }
 

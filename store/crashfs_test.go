@@ -25,11 +25,12 @@ type crashFS struct {
 	dirOps  []dirOp
 	locked  bool
 
-	ops      int                // since the start
-	crashAt  int                // the op that does not happen, nor any after it; 0: none
-	failSync func(string) bool  // whether this sync fails
-	failOp   func(string) error // before writes, creates, renames
-	room     int64              // bytes that may still be written; negative: no limit
+	ops        int                // since the start
+	crashAt    int                // the op that does not happen, nor any after it; 0: none
+	failSync   func(string) bool  // whether this sync fails
+	failOp     func(string) error // before writes, creates, renames
+	beforeSync func(string)       // of files, without the lock
+	room       int64              // bytes that may still be written; negative: no limit
 }
 
 type inode struct {
@@ -334,6 +335,11 @@ func (f *crashFile) WriteAt(p []byte, off int64) (int, error) {
 
 func (f *crashFile) Sync() error {
 	f.c.mu.Lock()
+	if wait := f.c.beforeSync; wait != nil {
+		f.c.mu.Unlock()
+		wait(f.name)
+		f.c.mu.Lock()
+	}
 	defer f.c.mu.Unlock()
 	if err := f.c.op(); err != nil {
 		return err

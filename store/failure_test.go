@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -225,11 +226,9 @@ func TestFailure66_Version(t *testing.T) {
 	s.Close()
 	path := filepath.Join(dir, "MANIFEST")
 	b, _ := os.ReadFile(path)
-	h := appendHeader(nil, manifestMagic, 0)
+	h := appendHeader(nil, manifestMagic, 0, 0)
 	h[8] = 2
-	h = append(h[:20], 0, 0, 0, 0)
-	s32 := sum(h[:20])
-	h[20], h[21], h[22], h[23] = byte(s32), byte(s32>>8), byte(s32>>16), byte(s32>>24)
+	binary.LittleEndian.PutUint32(h[headerSize-4:], sum(h[:headerSize-4]))
 	copy(b, h)
 	os.WriteFile(path, b, 0o600)
 	if _, err := Open(Config{Dir: dir}); !errors.Is(err, ErrVersion) {

@@ -10,9 +10,11 @@ import (
 
 // Both logs, MANIFEST and write-ahead log, are a header and frames. A frame has
 // a number that rises from frame to frame: what an earlier life of the disk
-// block left behind is not taken for a frame of this one.
+// block left behind is not taken for a frame of this one. Sums begin with a salt
+// that only the store knows: a line that is made up as a frame is none, even if
+// the frame around it is damaged.
 const (
-	headerSize  = 24 // magic 8, version 4, file number 8, sum 4
+	headerSize  = 28 // magic 8, version 4, file number 8, salt 4, sum 4
 	frameHeader = 20 // magic 4, payload size 4, number 8, sum 4
 	maxFrame    = 1 << 30
 	logVersion  = 1
@@ -30,35 +32,37 @@ var ErrVersion = errors.New("unknown format version")
 
 var errHeader = errors.New("no intact header")
 
-func appendHeader(dst []byte, magic string, number uint64) []byte {
+func appendHeader(dst []byte, magic string, number uint64, salt uint32) []byte {
 	n := len(dst)
 	dst = append(dst, magic...)
 	dst = binary.LittleEndian.AppendUint32(dst, logVersion)
 	dst = binary.LittleEndian.AppendUint64(dst, number)
+	dst = binary.LittleEndian.AppendUint32(dst, salt)
 	return binary.LittleEndian.AppendUint32(dst, sum(dst[n:]))
 }
 
-func parseHeader(p []byte, magic string) (number uint64, err error) {
-	if len(p) < headerSize || string(p[:8]) != magic || binary.LittleEndian.Uint32(p[20:]) != sum(p[:20]) {
-		return 0, errHeader
+func parseHeader(p []byte, magic string) (number uint64, salt uint32, err error) {
+	const body = headerSize - 4
+	if len(p) < headerSize || string(p[:8]) != magic || binary.LittleEndian.Uint32(p[body:]) != sum(p[:body]) {
+		return 0, 0, errHeader
 	}
 	if v := binary.LittleEndian.Uint32(p[8:]); v != logVersion {
-		return 0, fmt.Errorf("version %d, this program knows %d: %w", v, logVersion, ErrVersion)
+		return 0, 0, fmt.Errorf("version %d, this program knows %d: %w", v, logVersion, ErrVersion)
 	}
-	return binary.LittleEndian.Uint64(p[12:]), nil
+	return binary.LittleEndian.Uint64(p[12:]), binary.LittleEndian.Uint32(p[20:]), nil
 }
 
 // sealFrame fills in the header of frame, whose payload is there.
-func sealFrame(frame []byte, number uint64) {
+func sealFrame(frame []byte, number uint64, salt uint32) {
 	copy(frame, frameMagic[:])
 	binary.LittleEndian.PutUint32(frame[4:], uint32(len(frame)-frameHeader))
 	binary.LittleEndian.PutUint64(frame[8:], number)
-	s := crc32.Update(0, castagnoli, frame[4:16])
+	s := crc32.Update(salt, castagnoli, frame[4:16])
 	binary.LittleEndian.PutUint32(frame[16:], crc32.Update(s, castagnoli, frame[frameHeader:]))
 }
 
 // parseFrame returns the payload of the frame that p begins with.
-func parseFrame(p []byte) (number uint64, payload []byte, ok bool) {
+func parseFrame(p []byte, salt uint32) (number uint64, payload []byte, ok bool) {
 	if len(p) < frameHeader || !bytes.Equal(p[:4], frameMagic[:]) {
 		return 0, nil, false
 	}
@@ -67,7 +71,7 @@ func parseFrame(p []byte) (number uint64, payload []byte, ok bool) {
 		return 0, nil, false
 	}
 	frame := p[:frameHeader+int(n)]
-	s := crc32.Update(0, castagnoli, frame[4:16])
+	s := crc32.Update(salt, castagnoli, frame[4:16])
 	if binary.LittleEndian.Uint32(frame[16:]) != crc32.Update(s, castagnoli, frame[frameHeader:]) {
 		return 0, nil, false
 	}
@@ -84,12 +88,12 @@ type damage struct {
 
 // eachFrame calls f for every intact frame behind the header, in order; frames
 // whose number does not rise are passed over. It returns the last number.
-func eachFrame(log []byte, f func(number uint64, payload []byte) error) (last uint64, d damage, err error) {
+func eachFrame(log []byte, salt uint32, f func(number uint64, payload []byte) error) (last uint64, d damage, err error) {
 	off := min(headerSize, len(log))
 	d.end = int64(off)
 	bad := -1
 	for off < len(log) {
-		n, payload, ok := parseFrame(log[off:])
+		n, payload, ok := parseFrame(log[off:], salt)
 		if !ok {
 			if bad < 0 {
 				bad = off

@@ -26,7 +26,7 @@ func FuzzReplayFrame(f *testing.F) {
 	}
 	for _, c := range s.active.chunks {
 		for len(c) > 0 {
-			_, p, ok := parseFrame(c)
+			_, p, ok := parseFrame(c, s.wal.salt)
 			if !ok {
 				f.Fatal("no frame")
 			}

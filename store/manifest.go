@@ -75,6 +75,7 @@ type edit struct {
 	Sources []sourceState `json:"sources,omitempty"`
 	Seen    int64         `json:"seen,omitempty"` // the clock, for the guard of retention
 	Busy    []uint64      `json:"busy,omitempty"` // segments that were being written meanwhile
+	Salt    uint32        `json:"salt,omitempty"` // of the log's frames
 }
 
 // manifest is the state that the edits add up to, and the file they are in.
@@ -93,6 +94,7 @@ type manifest struct {
 	lastSeq  uint64
 	highest  uint64 // segment number
 	seen     int64
+	salt     uint32
 	live     int64 // size of the file when it was written anew
 }
 
@@ -115,14 +117,14 @@ func openManifest(fsys FS) (m *manifest, d damage, fresh bool, err error) {
 		f.Close()
 		return nil, d, false, fmt.Errorf("read manifest: %w", err)
 	}
-	if _, err := parseHeader(b, manifestMagic); err != nil && !errors.Is(err, errHeader) {
+	if _, _, err := parseHeader(b, manifestMagic); err != nil && !errors.Is(err, errHeader) {
 		f.Close()
 		return nil, d, false, fmt.Errorf("manifest: %w", err)
 	} else if err != nil {
 		d.places++ // frames are looked for all the same
 	}
 	var d2 damage
-	m.seq, d2, err = eachFrame(b, func(_ uint64, p []byte) error {
+	m.seq, d2, err = eachFrame(b, 0, func(_ uint64, p []byte) error {
 		var e edit
 		if err := json.Unmarshal(p, &e); err != nil {
 			d.places++
@@ -159,6 +161,9 @@ func (m *manifest) apply(e *edit) {
 	m.floor = max(m.floor, e.Floor)
 	m.lastSeq = max(m.lastSeq, e.LastSeq)
 	m.seen = max(m.seen, e.Seen)
+	if e.Salt != 0 {
+		m.salt = e.Salt
+	}
 	m.busy = m.busy[:0]
 	m.busy = append(m.busy, e.Busy...)
 	for _, n := range e.Busy {
@@ -186,7 +191,7 @@ func (m *manifest) commit(e *edit) error {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
 	frame := append(make([]byte, frameHeader), p...)
-	sealFrame(frame, m.seq+1)
+	sealFrame(frame, m.seq+1, 0)
 	if _, err = m.f.WriteAt(frame, m.end); err == nil {
 		err = m.f.Sync()
 	}
@@ -215,7 +220,7 @@ const keepRemoved = 4096
 
 // rewrite writes the state as a new file. After an error m.f may be nil.
 func (m *manifest) rewrite() error {
-	e := edit{Floor: m.floor, LastSeq: m.lastSeq, Seen: m.seen, Busy: m.busy}
+	e := edit{Floor: m.floor, LastSeq: m.lastSeq, Seen: m.seen, Busy: m.busy, Salt: m.salt}
 	for _, s := range m.segments {
 		e.Add = append(e.Add, s)
 	}
@@ -236,9 +241,9 @@ func (m *manifest) rewrite() error {
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
-	b := appendHeader(nil, manifestMagic, 0)
+	b := appendHeader(nil, manifestMagic, 0, 0)
 	frame := append(make([]byte, frameHeader), p...)
-	sealFrame(frame, m.seq+1)
+	sealFrame(frame, m.seq+1, 0)
 	b = append(b, frame...)
 	f, err := m.fs.Create(manifestTmp)
 	if err != nil {

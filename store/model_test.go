@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -118,33 +120,70 @@ func (m *model) some() []line {
 	return out
 }
 
+// send sends lines, often in several requests at once, some of which give up
+// early, and sometimes while somebody reads.
 func (m *model) send() {
-	ls := m.some()
-	if len(ls) == 0 {
-		return
-	}
-	p := batch(ls)
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-	if m.healthy() {
-		cancel()
-		ctx, cancel = context.WithTimeout(context.Background(), 20*time.Second)
-	}
-	_, err := m.s.Send(ctx, []record.Part{p})
-	cancel()
-	p.Finish()
-	for _, l := range ls {
-		if l.gen == 0 {
-			m.copies[l.body]++
+	requests := [][]line{m.some()}
+	if m.r.IntN(3) == 0 {
+		for range 1 + m.r.IntN(5) {
+			requests = append(requests, m.some())
 		}
+	}
+	healthy := m.healthy()
+	before := maps.Clone(m.acked)
+	for _, ls := range requests {
+		for _, l := range ls {
+			if l.gen == 0 {
+				m.copies[l.body]++
+			}
+			if _, ok := m.acked[l.body]; !ok {
+				m.maybe[l.body] = l
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, len(requests))
+	for i, ls := range requests {
+		wait := 200 * time.Millisecond
+		switch {
+		case len(requests) > 2 && m.r.IntN(6) == 0:
+			wait = time.Duration(m.r.IntN(200)) * time.Microsecond
+		case healthy:
+			wait = 20 * time.Second
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), wait)
+		defer cancel()
+		wg.Go(func() {
+			p := batch(ls)
+			_, errs[i] = m.s.Send(ctx, []record.Part{p})
+			buf := p.Batch().Buf()
+			p.Finish()
+			// Whoever sent may use the memory again.
+			for k := range buf {
+				buf[k] = '#'
+			}
+		})
+	}
+	if m.r.IntN(4) == 0 {
+		got, err := m.read()
 		if err == nil {
+			m.compare(got, before)
+		} else if !errors.Is(err, errCrashed) {
+			m.fatalf("query: %v", err)
+		}
+	}
+	wg.Wait()
+	for i, ls := range requests {
+		if errs[i] != nil {
+			if healthy && !errors.Is(errs[i], context.DeadlineExceeded) {
+				m.fatalf("send: %v", errs[i])
+			}
+			continue
+		}
+		for _, l := range ls {
 			m.acked[l.body] = l
 			delete(m.maybe, l.body)
-		} else if _, ok := m.acked[l.body]; !ok {
-			m.maybe[l.body] = l
 		}
-	}
-	if err != nil && m.healthy() {
-		m.fatalf("send: %v", err)
 	}
 }
 
@@ -158,17 +197,27 @@ func (m *model) healthy() bool {
 // check compares everything.
 func (m *model) check() {
 	m.t.Helper()
-	sel, err := logql.ParseMatchers(`{app=~".+"}`)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	got, err := tryQuery(m.s, "", &logql.Request{Selector: sel, Start: -1 << 62, End: 1 << 62, Columns: everything, Order: logql.Order(m.r.IntN(3))})
+	got, err := m.read()
 	if err != nil {
 		if errors.Is(err, errCrashed) {
 			return
 		}
 		m.fatalf("query: %v", err)
 	}
+	m.compare(got, m.acked)
+	if n := m.s.stats.damagedPages.Load(); n > 0 {
+		m.fatalf("%d damaged pages", n)
+	}
+}
+
+func (m *model) read() ([]line, error) {
+	return tryQuery(m.s, "", &logql.Request{Selector: selector(m.t, `{app=~".+"}`), Start: -1 << 62, End: 1 << 62, Columns: everything, Order: logql.Order(m.r.IntN(3))})
+}
+
+// compare looks for lines that nobody sent, that are there too often, and for
+// those that must be there.
+func (m *model) compare(got []line, must map[string]line) {
+	m.t.Helper()
 	seen := map[string]int{}
 	for _, l := range got {
 		want, ok := m.acked[l.body]
@@ -185,13 +234,10 @@ func (m *model) check() {
 			m.fatalf("%d times, of a file %v: %v", n, want.gen != 0, l)
 		}
 	}
-	for body, l := range m.acked {
+	for body, l := range must {
 		if seen[body] == 0 {
 			m.fatalf("acknowledged and lost: %v (file %d at %d–%d); recovery %+v %+v", l, l.gen, l.from, l.to, m.s.Recovery(), m.s.Stats())
 		}
-	}
-	if n := m.s.stats.damagedPages.Load(); n > 0 {
-		m.fatalf("%d damaged pages", n)
 	}
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -69,6 +70,12 @@ func (s *Store) recover() error {
 	s.recovery.Places += d.places
 	s.recovery.Damaged += d.bytes
 	s.recovery.Torn += d.torn
+	for m.salt == 0 {
+		var b [4]byte
+		rand.Read(b[:])
+		m.salt = binary.LittleEndian.Uint32(b[:])
+	}
+	s.wal.salt = m.salt
 	// What was read may never have become durable, if the last process met with a
 	// failed sync and ended: nothing is done in its name before it is. And from now
 	// on, segments without a manifest mean that it was lost.
@@ -328,11 +335,19 @@ func (s *Store) readLog(files []uint64, i int) ([]byte, error) {
 // does not begin with some that could not be synced in the file before.
 func (s *Store) later(log []byte) bool {
 	first := uint64(math.MaxUint64)
-	eachFrame(log, func(n uint64, _ []byte) error {
+	eachFrame(log, s.saltOf(log), func(n uint64, _ []byte) error {
 		first = n
 		return errStop
 	})
 	return first > s.frameSeq
+}
+
+// saltOf returns the salt of a log file's frames, even if its header is damaged.
+func (s *Store) saltOf(log []byte) uint32 {
+	if _, salt, err := parseHeader(log, walMagic); err == nil {
+		return salt
+	}
+	return s.wal.salt
 }
 
 var errStop = errors.New("enough")
@@ -354,10 +369,10 @@ func (s *Store) relog(files []uint64) error {
 			return err
 		}
 		var out []byte
-		eachFrame(b, func(number uint64, p []byte) error {
+		eachFrame(b, s.saltOf(b), func(number uint64, p []byte) error {
 			at := len(out)
 			out = append(append(out, make([]byte, frameHeader)...), p...)
-			sealFrame(out[at:], number)
+			sealFrame(out[at:], number, s.wal.salt)
 			return nil
 		})
 		if len(out) == 0 {
@@ -412,7 +427,7 @@ func (s *Store) flushRecovered(next uint64) error {
 func (s *Store) replayFile(n uint64, b []byte) error {
 	s.recovery.LogBytes += int64(len(b))
 	headerBad := false
-	number, err := parseHeader(b, walMagic)
+	number, _, err := parseHeader(b, walMagic)
 	switch {
 	case errors.Is(err, ErrVersion):
 		return fmt.Errorf("%s: %w", walName(n), err)
@@ -421,7 +436,7 @@ func (s *Store) replayFile(n uint64, b []byte) error {
 	}
 	ids := map[uint64]uint32{} // streams of this file
 	rows := 0
-	_, d, err := eachFrame(b, func(number uint64, p []byte) error {
+	_, d, err := eachFrame(b, s.saltOf(b), func(number uint64, p []byte) error {
 		s.frameSeq = max(s.frameSeq, number&^1) // the odd ones are for streams
 		fresh := number > s.manifest.lastSeq && !s.applied[number]
 		k, lost, ok := s.replayFrame(p, ids, fresh, false)

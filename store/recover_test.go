@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -15,8 +16,12 @@ import (
 // frames returns the frames of a log.
 func frames(t *testing.T, log []byte) (out [][]byte) {
 	t.Helper()
+	_, salt, err := parseHeader(log, walMagic)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for p := log[headerSize:]; len(p) > 0; {
-		_, payload, ok := parseFrame(p)
+		_, payload, ok := parseFrame(p, salt)
 		if !ok {
 			t.Fatal("no frame")
 		}
@@ -58,7 +63,7 @@ func TestFramesInTwoFiles(t *testing.T) {
 					t.Fatal(err)
 				}
 				fs := frames(t, b)
-				second := slices.Concat(appendHeader(nil, walMagic, 2), head, fs[1], fs[2], fs[3])
+				second := slices.Concat(appendHeader(nil, walMagic, 2, s.wal.salt), head, fs[1], fs[2], fs[3])
 				first := slices.Clone(b)
 				if damaged > 0 {
 					at := headerSize
@@ -82,7 +87,7 @@ func TestFramesInTwoFiles(t *testing.T) {
 // sealed is a frame with that number and nothing in it.
 func sealed(number uint64) []byte {
 	b := make([]byte, frameHeader)
-	sealFrame(b, number)
+	sealFrame(b, number, 0)
 	if binary.LittleEndian.Uint64(b[8:]) != number {
 		panic("number")
 	}
@@ -251,4 +256,34 @@ func TestRowsBesideDamageStay(t *testing.T) {
 		}
 		s.Close()
 	}
+}
+
+// A line that is a frame, with the right sum but for the salt, in a frame that is
+// damaged: it is not taken for one.
+func TestFrameInALine(t *testing.T) {
+	dir := t.TempDir()
+	other := open(t, Config{})
+	mustSend(t, other, line{labels: "app=a,__tenant__=victim", time: base, body: "made up"})
+	forged := slices.Clone(other.active.chunks[0])
+	binary.LittleEndian.PutUint64(forged[8:], 1<<60)
+	sealFrame(forged, 1<<60, 0)
+	s := open(t, Config{Dir: dir})
+	mustSend(t, s, line{labels: "app=a", time: base, body: "first"})
+	mustSend(t, s, line{labels: "app=a", time: base, body: string(forged) + "tail"})
+	s.Close()
+	name := filepath.Join(dir, "wal", "000001.wal")
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(b, forged) {
+		t.Fatal("not there")
+	}
+	b[len(b)-1] ^= 1
+	os.WriteFile(name, b, 0o600)
+	s = open(t, Config{Dir: dir})
+	same(t, all(t, s), []line{{labels: "app=a", time: base, body: "first"}})
+	mustSend(t, s, line{labels: "app=a", time: base, body: "second"})
+	s.Close()
+	same(t, all(t, open(t, Config{Dir: dir})), []line{{labels: "app=a", time: base, body: "first"}, {labels: "app=a", time: base, body: "second"}})
 }

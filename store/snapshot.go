@@ -57,9 +57,9 @@ func (s *Store) Snapshot(ctx context.Context, dir string) error {
 		}
 	}
 	// The manifest last: without it, it is no snapshot.
-	b := appendHeader(nil, manifestMagic, 0)
+	b := appendHeader(nil, manifestMagic, 0, 0)
 	frame := append(make([]byte, frameHeader), p...)
-	sealFrame(frame, 1)
+	sealFrame(frame, 1, 0)
 	f, err := to.Create(manifestName)
 	if err != nil {
 		return fmt.Errorf("snapshot: %w", err)

@@ -28,10 +28,11 @@ func walNumber(name string) (uint64, bool) {
 
 // wal is the log file that is written to. Only the committer uses it.
 type wal struct {
-	fs  FS
-	f   File // nil: there is none, the next write makes one
-	n   uint64
-	end int64
+	fs   FS
+	salt uint32 // of the store
+	f    File   // nil: there is none, the next write makes one
+	n    uint64
+	end  int64
 }
 
 // create makes the next file and writes head, frames that everything in it needs.
@@ -42,7 +43,7 @@ func (w *wal) create(head []byte) error {
 	if err != nil {
 		return fmt.Errorf("create log: %w", err)
 	}
-	b := append(appendHeader(nil, walMagic, n), head...)
+	b := append(appendHeader(nil, walMagic, n, w.salt), head...)
 	if _, err = f.WriteAt(b, 0); err == nil {
 		err = w.fs.SyncDir(walDir)
 	}
