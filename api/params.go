@@ -25,7 +25,7 @@ func parseTime(s string) (int64, bool) {
 		if ns, ok := parseDecimalSeconds(s); ok {
 			return ns, true
 		}
-		if f, err := strconv.ParseFloat(s, 64); err == nil {
+		if f, ok := parseFloat(s); ok {
 			return floatNanos(f)
 		}
 	}
@@ -57,6 +57,16 @@ func parseDecimalSeconds(s string) (int64, bool) {
 	return sec*1e9 + ns, true
 }
 
+// parseFloat reads a decimal number: not the words and the hexadecimal forms
+// that Go knows.
+func parseFloat(s string) (float64, bool) {
+	if strings.Trim(s, "0123456789+-.eE") != "" {
+		return 0, false
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	return f, err == nil
+}
+
 func digits(s string) bool {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
@@ -76,7 +86,7 @@ func floatNanos(f float64) (int64, bool) {
 
 // parseDuration reads a number of seconds or a duration: 1h30m, 1.5h, 2d, 1w.
 func parseDuration(s string) (time.Duration, bool) {
-	if f, err := strconv.ParseFloat(s, 64); err == nil {
+	if f, ok := parseFloat(s); ok {
 		ns, ok := floatNanos(f)
 		return time.Duration(ns), ok
 	}

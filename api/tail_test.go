@@ -167,7 +167,7 @@ func TestTailOverlap(t *testing.T) {
 func TestTailDelaySorts(t *testing.T) {
 	m := &memStore{}
 	_, srv := tailServer(t, m, Limits{})
-	c := dialTail(t, srv, nil, "query", `{app="web"}`, "delay_for", "1")
+	c := dialTail(t, srv, nil, "query", `{app="web"}`, "delay_for", "1", "start", fmt.Sprint(t0+2*int64(time.Hour)))
 	waitFor(t, func() bool { return m.tailCount() == 1 })
 	web := labelsOf("app", "web")
 	began := time.Now()

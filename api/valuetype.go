@@ -52,17 +52,14 @@ func typeOf(v string) valueType {
 	if _, err := strconv.ParseInt(v, 10, 64); err == nil {
 		return typeInt
 	}
-	// Not the words and the hexadecimal forms that Go knows.
-	if strings.Trim(v, "0123456789+-.eE") == "" {
-		if _, err := strconv.ParseFloat(v, 64); err == nil {
-			return typeFloat
-		}
+	if _, ok := parseFloat(v); ok {
+		return typeFloat
 	}
 	if _, ok := parseDuration(v); ok {
 		return typeDuration
 	}
 	num := strings.TrimRight(v, "BKMGTPEbkmgtpei ")
-	if _, err := strconv.ParseFloat(num, 64); err == nil && strings.Trim(num, "0123456789+-.") == "" {
+	if _, ok := parseFloat(num); ok {
 		if byteUnits[strings.ToLower(strings.TrimSpace(v[len(num):]))] {
 			return typeBytes
 		}
