@@ -161,14 +161,14 @@ func (t *tailer) run(ctx context.Context, q *request, expr *logql.LogExpr, sub T
 	defer ping.Stop()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	in := ch
 	for {
 		if len(t.held) > 0 {
 			timer.Reset(time.Until(t.held[0].due))
 		}
 		// While as much is held as may wait, nothing is taken in: the
 		// subscription drops what is too much, and counts it.
-		if in = ch; len(t.held) >= t.s.cfg.Limits.TailRows || t.size >= 16<<20 {
+		in := ch
+		if len(t.held) >= t.s.cfg.Limits.TailRows || t.size >= 16<<20 {
 			in = nil
 		}
 		var dropped int64

@@ -187,7 +187,7 @@ func TestTailDelaySorts(t *testing.T) {
 func TestTailTooSlow(t *testing.T) {
 	m := &memStore{}
 	s, srv := tailServer(t, m, Limits{TailRows: 10, Write: -1})
-	c := dialTail(t, srv, nil, "query", `{app="web"}`)
+	c := dialTail(t, srv, nil, "query", `{app="web"}`, "start", fmt.Sprint(t0+2*int64(time.Hour)))
 	waitFor(t, func() bool { return m.tailCount() == 1 })
 	web := labelsOf("app", "web")
 	pad := strings.Repeat("x", 100_000)
@@ -219,7 +219,7 @@ func TestTailTooSlow(t *testing.T) {
 func TestTailIsNotRead(t *testing.T) {
 	m := &memStore{}
 	s, srv := tailServer(t, m, Limits{Write: 20 * time.Millisecond})
-	dialTail(t, srv, nil, "query", `{app="web"}`)
+	dialTail(t, srv, nil, "query", `{app="web"}`, "start", fmt.Sprint(t0+2*int64(time.Hour)))
 	waitFor(t, func() bool { return m.tailCount() == 1 })
 	web := labelsOf("app", "web")
 	pad := strings.Repeat("x", 1<<20)
