@@ -128,6 +128,7 @@ line, and delivers them to the backends people run.
 		{"run", agentCommand()},
 		{"run", storeCommand()},
 		{"run", runCommand()},
+		{"look", queryCommand()},
 		{"look", ledgerCommand()},
 		{"look", statusCommand()},
 		{"look", dlqCommand()},

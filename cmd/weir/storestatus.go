@@ -12,7 +12,7 @@ import (
 type storeStatus struct {
 	Path          string `json:"path"`
 	Rows          int64  `json:"rows"` // that can be found
-	Bytes         int64  `json:"bytes"`
+	Bytes         int64  `json:"segment_bytes"` // of lines
 	DiskBytes     int64  `json:"disk_bytes"`
 	MaxDisk       int64  `json:"max_disk,omitempty"`
 	Segments      int    `json:"segments"`
@@ -35,7 +35,7 @@ func (p *process) storeStatus() *storeStatus {
 	}
 	s, r := p.keep.Stats(), p.keep.Recovery()
 	return &storeStatus{
-		Path: p.keep.dir, Rows: s.SegmentRows + s.MemtableRows, Bytes: s.SegmentBytes + s.MemtableBytes, DiskBytes: s.DiskBytes,
+		Path: p.keep.dir, Rows: s.SegmentRows + s.MemtableRows, Bytes: s.SegmentBytes, DiskBytes: s.DiskBytes,
 		MaxDisk: int64(p.cfg.Store.MaxDisk), Segments: s.Segments, MemtableRows: s.MemtableRows, MemtableBytes: s.MemtableBytes,
 		Taken: s.Rows, Doubles: s.Doubles, TooOld: s.TooOld, Errors: s.WALErrors + s.FlushErrors, DamagedPages: s.DamagedPages,
 		ExpiredRows: s.ExpiredRows, LowDisk: s.LowDisk, Recovered: r.Rows, RecoveryLost: r.LostRows + r.MissingRows,
@@ -48,7 +48,8 @@ func (s *storeStatus) print(w io.Writer) {
 	if s.MaxDisk > 0 {
 		limit = " of at most " + size(s.MaxDisk)
 	}
-	fmt.Fprintf(w, "  holds    %s, %s of lines in %s%s on disk, %s\n", plural(s.Rows, "row"), size(s.Bytes), size(s.DiskBytes), limit, plural(int64(s.Segments), "segment"))
+	fmt.Fprintf(w, "  holds    %s\n", plural(s.Rows, "row"))
+	fmt.Fprintf(w, "  disk     %s%s in %s, for %s of lines\n", size(s.DiskBytes), limit, plural(int64(s.Segments), "segment"), size(s.Bytes))
 	fmt.Fprintf(w, "  memory   %s, %s; durable in the log\n", plural(s.MemtableRows, "row"), size(s.MemtableBytes))
 	fmt.Fprintf(w, "  taken    %d rows since start, %d more were there already\n", s.Taken, s.Doubles)
 	if s.TooOld > 0 {

@@ -140,7 +140,11 @@ func up(ctx context.Context, flags *upFlags, args []string, in io.Reader, errOut
 		}
 		opts.Defaults = map[string]string{"state": state}
 		if flags.state != "" {
-			set = append(set, "state="+flags.state)
+			abs, err := filepath.Abs(flags.state)
+			if err != nil {
+				return err
+			}
+			set = append(set, "state="+strings.ReplaceAll(abs, "${", "$${"))
 		}
 		switch {
 		case flags.listen != "":
