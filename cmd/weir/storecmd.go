@@ -248,7 +248,7 @@ func (rep *storeReport) verdict() error {
 	r := &rep.Recovery
 	switch {
 	case open > 0:
-		return &exitError{exitDropped, fmt.Errorf("%s of %d damaged", pluralIs(int64(open), "segment"), rep.Check.Segments)}
+		return &exitError{exitDropped, fmt.Errorf("%d of %s damaged", open, pluralIs(int64(rep.Check.Segments), "segment"))}
 	case lost+r.LostRows > 0:
 		return &exitError{exitDropped, fmt.Errorf("%s lost", pluralIs(lost+r.LostRows, "row"))}
 	case r.Missing > 0:
