@@ -200,7 +200,10 @@ type binaryExpr struct {
 	l, r  MetricExpr
 	bool  bool
 	match *matching
-	pos   int
+	// scalar says that both sides are numbers, without looking through all of
+	// them again at every operator.
+	scalar bool
+	pos    int
 }
 
 // matching is on (…) or ignoring (…) with group_left or group_right.

@@ -218,11 +218,12 @@ func (r *metricRun) evalMatched(q *binaryExpr, l, right *matrix) (*matrix, error
 	}
 	grouped := q.match != nil && q.match.side != oneToOne
 	manySide, order := bySignature(q, many)
-	oneSide, _ := bySignature(q, one)
+	oneSide, oneOrder := bySignature(q, one)
 	out := &matrix{}
 	bySeries := make(map[string]*series)
 	for _, key := range order {
 		ones := oneSide[key]
+		delete(oneSide, key)
 		if len(ones) == 0 {
 			continue
 		}
@@ -263,6 +264,15 @@ func (r *metricRun) evalMatched(q *binaryExpr, l, right *matrix) (*matrix, error
 					return nil, &MatchError{fmt.Sprintf("%s yields several values for %s; name more labels in on or group_left", q.op, appendLabels(nil, ls))}
 				}
 				t.v[k] = v
+			}
+		}
+	}
+	// What nothing matches must be unique as well: otherwise a query would fail
+	// or not as the data happens to be.
+	for _, key := range oneOrder {
+		for k := range r.g.n {
+			if _, err := single(q, oneSide[key], k); err != nil {
+				return nil, err
 			}
 		}
 	}

@@ -11,6 +11,9 @@ import (
 const (
 	errorLabel   = "__error__"
 	detailsLabel = "__error_details__"
+	// preserveLabel, if it is true, lets a metric query count a row although it
+	// has an error.
+	preserveLabel = "__preserve_error__"
 )
 
 // Values of __error__.
@@ -121,7 +124,9 @@ func (e *entry) extract(name, value string) bool {
 	if name == "" {
 		return true
 	}
-	if has(e.base, name) || has(e.meta, name) {
+	// As in Loki, what was dropped of the metadata is out of the way; a label of
+	// the stream is not.
+	if has(e.base, name) || has(e.meta, name) && !slices.Contains(e.gone, name) {
 		name = e.concat(name, duplicateSuffix)
 	}
 	if has(e.parsed, name) {

@@ -109,7 +109,13 @@ func (t *test) compare(x float64) bool {
 // convert reads a value as what the comparison is about. A plain number is
 // fine for a size (bytes), but not for a duration, whose unit is unknown.
 func (t *test) convert(v string) (float64, bool) {
-	if v == "" || !isDigit(v[0]) && v[0] != '-' && v[0] != '+' && v[0] != '.' {
+	if v == "" {
+		return 0, false
+	}
+	switch c := v[0]; {
+	case isDigit(c), c == '-', c == '+', c == '.':
+	case t.num.unit == plain && (c|0x20 == 'i' || c|0x20 == 'n'): // Inf, NaN
+	default:
 		return 0, false
 	}
 	if t.num.unit == plain || t.num.unit == size {
@@ -130,9 +136,8 @@ func (t *test) convert(v string) (float64, bool) {
 		x, err := strconv.ParseFloat(v, 64)
 		return x, err == nil
 	}
-	n, ok := parseNumber(v)
-	if !ok {
-		return 0, false
+	if t.num.unit == size {
+		return parseSize(v)
 	}
-	return n.value, n.unit == t.num.unit || t.num.unit == size && n.unit == plain
+	return parseDuration(v)
 }

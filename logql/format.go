@@ -19,6 +19,13 @@ func (s *lineFormatStage) process(e *entry) bool {
 type labelFormatStage struct {
 	items []labelFormat
 	ts    []*template
+
+	results []templateResult // of the current row
+}
+
+type templateResult struct {
+	text []byte
+	err  error
 }
 
 func newLabelFormatStage(x *labelFormatExpr) (*labelFormatStage, error) {
@@ -33,27 +40,41 @@ func newLabelFormatStage(x *labelFormatExpr) (*labelFormatStage, error) {
 		}
 		s.ts = append(s.ts, t)
 	}
+	s.results = make([]templateResult, len(s.ts))
 	return s, nil
 }
 
 func (s *labelFormatStage) process(e *entry) bool {
+	done := false
 	for i := range s.items {
 		f := &s.items[i]
 		if f.rename {
-			if v, ok := e.get(f.value); ok {
+			// Nobody takes a row's error away by renaming it.
+			if v, ok := e.get(f.value); ok && f.value != f.name && f.value != errorLabel && f.value != detailsLabel {
 				e.set(f.name, v)
-				if f.value != f.name {
-					e.remove(f.value)
-				}
+				e.remove(f.value)
 			}
 			continue
 		}
-		out, err := s.ts[i].run(e)
-		if err != nil {
-			e.fail(errTemplate, err.Error())
-			continue
+		if !done {
+			// Templates see the labels as they are before the first of them.
+			s.run(e, i)
+			done = true
 		}
-		e.set(f.name, view(out))
+		if r := &s.results[i]; r.err != nil {
+			e.fail(errTemplate, r.err.Error())
+		} else {
+			e.set(f.name, view(r.text))
+		}
 	}
 	return true
+}
+
+// run runs the templates from item i on.
+func (s *labelFormatStage) run(e *entry, i int) {
+	for ; i < len(s.ts); i++ {
+		if s.ts[i] != nil {
+			s.results[i].text, s.results[i].err = s.ts[i].run(e)
+		}
+	}
 }

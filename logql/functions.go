@@ -12,6 +12,7 @@ import (
 	"strings"
 	texttemplate "text/template"
 	"time"
+	_ "time/tzdata" // toDateInZone knows the same zones everywhere
 	"unicode"
 	"unicode/utf8"
 )
@@ -61,17 +62,17 @@ var functions = texttemplate.FuncMap{
 		return len(r.FindAllStringIndex(s, -1)), nil
 	},
 
-	"add":     func(a any, more ...any) int64 { return fold(a, more, func(x, y int64) int64 { return x + y }) },
+	"add":     func(more ...any) int64 { return fold(0, more, func(x, y int64) int64 { return x + y }) },
 	"sub":     func(a, b any) int64 { return toInt(a) - toInt(b) },
 	"mul":     func(a any, more ...any) int64 { return fold(a, more, func(x, y int64) int64 { return x * y }) },
 	"div":     func(a, b any) (int64, error) { return divide(toInt(a), toInt(b), false) },
 	"mod":     func(a, b any) (int64, error) { return divide(toInt(a), toInt(b), true) },
 	"max":     func(a any, more ...any) int64 { return fold(a, more, func(x, y int64) int64 { return max(x, y) }) },
 	"min":     func(a any, more ...any) int64 { return fold(a, more, func(x, y int64) int64 { return min(x, y) }) },
-	"addf":    func(a any, more ...any) float64 { return foldf(a, more, func(x, y float64) float64 { return x + y }) },
-	"subf":    func(a any, more ...any) float64 { return foldf(a, more, func(x, y float64) float64 { return x - y }) },
-	"mulf":    func(a any, more ...any) float64 { return foldf(a, more, func(x, y float64) float64 { return x * y }) },
-	"divf":    func(a any, more ...any) float64 { return foldf(a, more, func(x, y float64) float64 { return x / y }) },
+	"addf":    func(more ...any) (float64, error) { return decimal('+', 0, more) },
+	"subf":    func(a any, more ...any) (float64, error) { return decimal('-', a, more) },
+	"mulf":    func(a any, more ...any) (float64, error) { return decimal('*', a, more) },
+	"divf":    func(a any, more ...any) (float64, error) { return decimal('/', a, more) },
 	"maxf":    func(a any, more ...any) float64 { return foldf(a, more, math.Max) },
 	"minf":    func(a any, more ...any) float64 { return foldf(a, more, math.Min) },
 	"ceil":    func(a any) float64 { return math.Ceil(toFloat(a)) },
@@ -97,7 +98,7 @@ var functions = texttemplate.FuncMap{
 	"fromJson":  fromJSON,
 
 	"date":            func(layout string, t time.Time) string { return t.Format(layout) },
-	"toDate":          func(layout, s string) (time.Time, error) { return time.ParseInLocation(layout, s, time.UTC) },
+	"toDate":          func(layout, s string) time.Time { return toDate(layout, s, time.UTC) },
 	"toDateInZone":    toDateInZone,
 	"unixEpoch":       func(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) },
 	"unixEpochMillis": func(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) },
@@ -113,13 +114,21 @@ var errWidth = fmt.Errorf("more than %d characters asked for", maxTemplateWidth)
 func title(s string) string {
 	before := ' '
 	return strings.Map(func(r rune) rune {
-		start := !unicode.IsLetter(before) && !unicode.IsDigit(before) && before != '\'' && before != '_'
+		start := separates(before)
 		before = r
 		if start {
 			return unicode.ToTitle(r)
 		}
 		return r
 	}, s)
+}
+
+// separates reports whether a word may begin behind r.
+func separates(r rune) bool {
+	if r < utf8.RuneSelf {
+		return !isNameStart(byte(r)) && !isDigit(byte(r))
+	}
+	return unicode.IsSpace(r)
 }
 
 // trunc keeps the first n characters, or the last ones if n is negative.
@@ -160,8 +169,8 @@ func replaceN(s, old, new string, n int) (string, error) {
 }
 
 func repeat(n int, s string) (string, error) {
-	if n <= 0 {
-		return "", nil
+	if n < 0 {
+		return "", errors.New("negative count")
 	}
 	if n > maxTemplateWidth || n*len(s) > maxTemplateOutput {
 		return "", errWidth
@@ -271,14 +280,22 @@ func divide(a, b int64, rest bool) (int64, error) {
 	return a / b, nil
 }
 
-// round rounds half away from zero, to some digits behind the point.
-func round(a any, digits int) float64 {
+// round rounds to some digits behind the point: half away from zero, or up from
+// another fraction on.
+func round(a any, digits int, from ...float64) float64 {
 	f := math.Pow(10, float64(digits))
 	v := toFloat(a) * f
 	if math.IsInf(v, 0) || f == 0 {
 		return toFloat(a)
 	}
-	return math.Round(v) / f
+	if len(from) == 0 {
+		return math.Round(v) / f
+	}
+	whole, rest := math.Modf(v)
+	if math.Abs(rest) >= from[0] {
+		whole += math.Copysign(1, v)
+	}
+	return whole / f
 }
 
 func templateDuration(s string) (float64, error) {
@@ -289,31 +306,42 @@ func templateDuration(s string) (float64, error) {
 	return d, nil
 }
 
-func b64dec(s string) (string, error) {
+// b64dec returns what is wrong as text, as in Loki, as do the next functions
+// return nothing for what they cannot read.
+func b64dec(s string) string {
 	p, err := base64.StdEncoding.DecodeString(s)
-	return string(p), err
+	if err != nil {
+		return err.Error()
+	}
+	return string(p)
 }
 
-func fromJSON(s string) (any, error) {
+func fromJSON(s string) any {
 	var v any
 	if err := json.Unmarshal([]byte(s), &v); err != nil {
-		return nil, err
+		return nil
 	}
-	return v, nil
+	return v
 }
 
-func toDateInZone(layout, zone, s string) (time.Time, error) {
-	if zone != "" && zone != "UTC" && zone != "Local" && strings.Contains(zone, "..") {
-		return time.Time{}, fmt.Errorf("unknown time zone %.100q", zone)
-	}
-	if zone == "Local" {
-		zone = "UTC"
-	}
-	loc, err := time.LoadLocation(zone)
+func toDate(layout, s string, zone *time.Location) time.Time {
+	t, err := time.ParseInLocation(layout, s, zone)
 	if err != nil {
-		return time.Time{}, err
+		return time.Time{}
 	}
-	return time.ParseInLocation(layout, s, loc)
+	return t
+}
+
+// toDateInZone reads a time of a zone of the time zone database; one that is
+// not known is UTC, as is that of the machine, which no answer depends on.
+func toDateInZone(layout, zone, s string) time.Time {
+	loc := time.UTC
+	if zone != "Local" {
+		if l, err := time.LoadLocation(zone); err == nil {
+			loc = l
+		}
+	}
+	return toDate(layout, s, loc)
 }
 
 // unixToTime reads seconds, milliseconds, microseconds or nanoseconds, told

@@ -9,7 +9,7 @@ import (
 // cost in bounds.
 const (
 	// MaxQuery is the longest query, in bytes.
-	MaxQuery = 64 << 10
+	MaxQuery = 128 << 10
 	// MaxPattern is the longest regular expression, in bytes.
 	MaxPattern = 4 << 10
 

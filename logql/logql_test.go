@@ -199,7 +199,7 @@ func TestSyntaxErrors(t *testing.T) {
 		{`{} ä`, 3, `unexpected 'ä'`},
 		{`{} | ` + strings.Repeat("(", 100), 5 + 64, "nested deeper"},
 		{`{a=~"` + strings.Repeat("a", MaxPattern+1) + `"}`, 4, "longer than 4096 bytes"},
-		{strings.Repeat(" ", MaxQuery+1), MaxQuery, "longer than 65536 bytes"},
+		{strings.Repeat(" ", MaxQuery+1), MaxQuery, "longer than 131072 bytes"},
 	} {
 		_, err := ParseCondition(tt.q)
 		var se *SyntaxError

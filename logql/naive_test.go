@@ -41,6 +41,12 @@ func naiveMetric(t *testing.T, m *memSource, e MetricExpr, at, now int64) []naiv
 	case *rangeExpr:
 		return naiveRange(t, m, e, at, now)
 	case *vectorExpr:
+		if in, ok := e.inner.(*rangeExpr); ok && e.fn == "sum" && in.additive() && in.unwrap != nil && e.group != nil && !e.group.without {
+			// As in Loki, a sum may be grouped by the label that is unwrapped.
+			c := *in
+			c.group = e.group
+			return naiveRange(t, m, &c, at, now)
+		}
 		return naiveVector(e, naiveMetric(t, m, e.inner, at, now))
 	case *binaryExpr:
 		return naiveBinary(e, naiveMetric(t, m, e.l, at, now), naiveMetric(t, m, e.r, at, now))
@@ -162,7 +168,7 @@ func naiveOver(e *rangeExpr, rows []naiveRow, at int64) (float64, bool) {
 	for _, r := range rows {
 		ps = append(ps, samplePoint{r.time, r.value})
 	}
-	return counterRate(ps, at-e.offset-e.interval, at-e.offset)
+	return counterRate(ps, float64(e.interval)/1e9), true
 }
 
 // naiveEdge is the first or last value.

@@ -32,7 +32,7 @@ func parseNumber(s string) (number, bool) {
 		return number{}, false
 	}
 	if f, ok := sizeUnit(rest); ok {
-		return number{size, v * f}, true
+		return number{size, math.Trunc(v * f)}, true
 	}
 	return number{}, false
 }
@@ -47,8 +47,8 @@ func parseDuration(s string) (float64, bool) {
 		}
 		s = s[1:]
 	}
-	if s == "" {
-		return 0, false
+	if s == "" || s == "0" {
+		return 0, s == "0"
 	}
 	total := 0.0
 	for s != "" {
@@ -121,8 +121,26 @@ func sizeUnit(s string) (float64, bool) {
 	return 0, false
 }
 
-// parseSize returns a size in bytes; a bare number is one.
+// parseSize returns a size in whole bytes, as Loki reads values: digits with a
+// point and commas, spaces, and a unit in upper or lower case; none means
+// bytes. There is no sign and no exponent.
 func parseSize(s string) (float64, bool) {
-	n, ok := parseNumber(s)
-	return n.value, ok && n.unit != duration
+	i, comma := 0, false
+	for i < len(s) && (isDigit(s[i]) || s[i] == '.' || s[i] == ',') {
+		comma = comma || s[i] == ','
+		i++
+	}
+	digits, u := s[:i], strings.TrimSpace(s[i:])
+	if comma {
+		digits = strings.ReplaceAll(digits, ",", "")
+	}
+	v, err := strconv.ParseFloat(digits, 64)
+	if err != nil {
+		return 0, false
+	}
+	if u == "" {
+		return math.Trunc(v), true
+	}
+	f, ok := sizeUnit(u)
+	return math.Trunc(v * f), ok
 }

@@ -1,6 +1,9 @@
 package logql
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // stageNames are the words behind | that are no labels.
 var stageNames = []string{"json", "logfmt", "regexp", "pattern", "unpack", "line_format", "label_format", "decolorize", "drop", "keep", "unwrap"}
@@ -22,6 +25,9 @@ func (p *parser) stage() (stageExpr, error) {
 	word := p.peek()
 	if word.kind != tokName && word.kind != "(" {
 		return nil, expected("a stage ("+quoteAll(stageNames)+") or a label filter", word)
+	}
+	if low := strings.ToLower(word.text); low != word.text && slices.Contains(stageNames, low) && !isLabelOp(p.peekAt(1).kind) {
+		word.text = low
 	}
 	if word.kind == tokName && slices.Contains(stageNames, word.text) {
 		if p.condition {
@@ -77,7 +83,7 @@ func (p *parser) lineFilter(o op) (stageExpr, error) {
 	e := &lineExpr{op: o}
 	for {
 		t := p.next()
-		if t.kind == tokName && t.text == "ip" {
+		if t.isWord("ip") {
 			if o != opContains && o != opContainsNot {
 				return nil, errorAt(t.pos, "ip() stands only behind |= and !=")
 			}
@@ -138,7 +144,7 @@ func (p *parser) andFilters() (labelFilter, error) {
 	l, err := p.labelFilter()
 	for err == nil {
 		t := p.peek()
-		follows := t.kind == tokName && t.text != "or" && !p.atOffset() || t.kind == "("
+		follows := t.kind == tokName && !t.isWord("or") && !p.atOffset() || t.kind == "("
 		if !p.takeWord("and") && !p.take(",") && !follows {
 			break
 		}
@@ -211,7 +217,7 @@ func (p *parser) comparison(name, o token) (labelFilter, error) {
 		if o.kind == "==" {
 			e.op = opEq
 		}
-	case v.kind == tokName && v.text == "ip" && (o.kind == "=" || o.kind == "!="):
+	case v.isWord("ip") && (o.kind == "=" || o.kind == "!="):
 		p.next()
 		if err := p.expect("("); err != nil {
 			return nil, err
@@ -366,7 +372,7 @@ func (p *parser) unwrap(word token) (stageExpr, error) {
 	if !p.take("(") {
 		return e, nil
 	}
-	if !slices.Contains(conversions, t.text) {
+	if t.text = strings.ToLower(t.text); !slices.Contains(conversions, t.text) {
 		return nil, errorAt(t.pos, "unknown conversion %s; there are %s%s", t.text, quoteAll(conversions), didYouMean(t.text, conversions))
 	}
 	e.conv = t.text
@@ -381,7 +387,7 @@ func (p *parser) unwrap(word token) (stageExpr, error) {
 // atOffset reports whether offset and a duration follow.
 func (p *parser) atOffset() bool {
 	t := p.peek()
-	if t.kind != tokName || t.text != "offset" {
+	if !t.isWord("offset") {
 		return false
 	}
 	k := p.peekAt(1).kind

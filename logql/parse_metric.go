@@ -4,6 +4,7 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // What a function over a range works on.
@@ -53,6 +54,7 @@ func (p *parser) metric(least int) (MetricExpr, error) {
 	l, err := p.operand()
 	for err == nil {
 		o := p.peek()
+		o.text = strings.ToLower(o.text)
 		b := binding(o.text)
 		if b == 0 || o.kind == tokString || b < max(least, 1) {
 			return l, nil
@@ -73,6 +75,7 @@ func (p *parser) metric(least int) (MetricExpr, error) {
 			break
 		}
 		p.leave()
+		e.scalar = isScalar(e.l) && isScalar(e.r)
 		err = checkBinary(e)
 		l = e
 	}
@@ -136,7 +139,7 @@ func isScalar(e MetricExpr) bool {
 	case *numberExpr:
 		return true
 	case *binaryExpr:
-		return isScalar(e.l) && isScalar(e.r)
+		return e.scalar
 	}
 	return false
 }
@@ -181,6 +184,8 @@ func (p *parser) function(t token) (MetricExpr, error) {
 		return nil, err
 	}
 	defer p.leave()
+	written := t.text
+	t.text = strings.ToLower(t.text)
 	switch _, isRange := rangeFunctions[t.text]; {
 	case isRange:
 		return p.rangeFunction(t)
@@ -190,16 +195,23 @@ func (p *parser) function(t token) (MetricExpr, error) {
 		if err := p.expect("("); err != nil {
 			return nil, err
 		}
-		n, _, err := p.signed("a number")
+		at := p.peek()
+		n, text, err := p.signed("a number")
 		if err != nil {
 			return nil, err
+		}
+		if n.unit != plain {
+			return nil, errorAt(at.pos, "expected a number without unit, found %q", text)
 		}
 		return &vectorLitExpr{n.value}, p.expect(")")
 	case t.text == "label_replace":
 		return p.labelReplace()
 	}
 	if p.peek().kind == "(" || p.peek().kind == tokName {
-		return nil, errorAt(t.pos, "unknown function %s%s", t.text, didYouMean(t.text, functionNames()))
+		if t.text == "variants" {
+			return nil, errorAt(t.pos, "variants is not supported; ask several queries")
+		}
+		return nil, errorAt(t.pos, "unknown function %s%s", written, didYouMean(t.text, functionNames()))
 	}
 	return nil, expected(`a selector in braces, such as {namespace="shop"}, or a function`, t)
 }
@@ -255,7 +267,7 @@ func (p *parser) grouping() (*grouping, error) {
 		return nil, nil
 	}
 	names, err := p.names()
-	return &grouping{without: t.text == "without", names: names}, err
+	return &grouping{without: t.isWord("without"), names: names}, err
 }
 
 func (p *parser) vectorFunction(t token) (MetricExpr, error) {

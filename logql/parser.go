@@ -105,14 +105,17 @@ func (p *parser) expect(k kind) error {
 	return nil
 }
 
-// takeWord takes a keyword.
+// takeWord takes a keyword; capitals do not matter.
 func (p *parser) takeWord(w string) bool {
-	if t := p.peek(); t.kind == tokName && t.text == w {
+	if p.peek().isWord(w) {
 		p.i++
 		return true
 	}
 	return false
 }
+
+// isWord reports whether the token is a keyword.
+func (t token) isWord(w string) bool { return t.kind == tokName && strings.EqualFold(t.text, w) }
 
 // enter counts a level of nesting; the caller leaves it again.
 func (p *parser) enter(t token) error {

@@ -221,9 +221,7 @@ func (e *rangeExpr) finishPoints(x *accumulator, g grid, out []float64) {
 			continue
 		}
 		if e.fn == "rate_counter" {
-			if v, ok := counterRate(ps[lo:hi], end-e.interval, end); ok {
-				out[k] = v
-			}
+			out[k] = counterRate(ps[lo:hi], float64(e.interval)/1e9)
 			continue
 		}
 		sorted = sorted[:0]
@@ -253,39 +251,16 @@ func quantile(q float64, sorted []float64) float64 {
 	return sorted[lower]*(1-w) + sorted[upper]*w
 }
 
-// counterRate returns by how much a counter grew per second between two times,
-// as Prometheus' rate does: a smaller value means that the counter began again
-// at zero, and the growth is extrapolated to the ends of the range unless the
-// values begin or stop well within it.
-func counterRate(ps []samplePoint, from, to int64) (float64, bool) {
-	if len(ps) < 2 {
-		return 0, false
-	}
-	first, last := ps[0], ps[len(ps)-1]
-	growth := last.v - first.v
+// counterRate returns by how much a counter grew per second of a range; a
+// smaller value means that the counter began again at zero. As in Loki, and
+// unlike Prometheus' rate, nothing is extrapolated to the ends of the range,
+// and one value alone is no growth.
+func counterRate(ps []samplePoint, seconds float64) float64 {
+	growth := ps[len(ps)-1].v - ps[0].v
 	for i := 1; i < len(ps); i++ {
 		if ps[i].v < ps[i-1].v {
 			growth += ps[i-1].v
 		}
 	}
-	sampled := float64(last.t-first.t) / 1e9
-	if sampled == 0 {
-		return 0, false
-	}
-	toStart := float64(first.t-from) / 1e9
-	toEnd := float64(to-last.t) / 1e9
-	between := sampled / float64(len(ps)-1)
-	if growth > 0 && first.v >= 0 {
-		// A counter cannot have been below zero.
-		toStart = min(toStart, sampled*(first.v/growth))
-	}
-	span := sampled
-	for _, gap := range []float64{toStart, toEnd} {
-		if gap < between*1.1 {
-			span += gap
-		} else {
-			span += between / 2
-		}
-	}
-	return growth * (span / sampled) / (float64(to-from) / 1e9), true
+	return growth / seconds
 }

@@ -115,10 +115,6 @@ func (r *metricRun) evalVector(q *vectorExpr) (*matrix, error) {
 		if g == nil {
 			g = &grouping{}
 		}
-		if u := in.unwrap; u != nil && !g.without {
-			// The function alone would not have the label that it unwraps.
-			g = &grouping{names: slices.DeleteFunc(slices.Clone(g.names), func(n string) bool { return n == u.name })}
-		}
 		return r.evalRange(in, g)
 	}
 	v, err := r.eval(q.inner)
@@ -165,7 +161,13 @@ func (r *metricRun) evalRange(e *rangeExpr, group *grouping) (*matrix, error) {
 	for _, f := range e.after {
 		tail = append(tail, f)
 	}
-	pl, err := newPipeline(e.log, nil, appendFilterNames(out, e.after), all)
+	out = appendFilterNames(out, e.after)
+	log := &LogExpr{selector: e.log.selector}
+	var err error
+	if log.stages, err = prune(e.log.stages, e.kind() == kindBytes, all, out); err != nil {
+		return nil, err
+	}
+	pl, err := newPipeline(log, nil, out, all)
 	if err != nil {
 		return nil, err
 	}
@@ -311,12 +313,22 @@ func (x *ranger) outcome(b *Block, i int, after []stage) (*accumulator, float64,
 			}
 		}
 	}
-	if e.err != "" {
+	if e.err != "" && !x.keepsErrors() {
 		ls := slices.DeleteFunc(e.labels(nil), func(l Label) bool { return l.Name == errorLabel || l.Name == detailsLabel })
 		return nil, 0, &PipelineError{e.err, string([]byte(e.details)), string(appendLabels(nil, ls))}
 	}
 	acc, err := x.series()
 	return acc, v, err
+}
+
+// keepsErrors reports whether the row counts though a stage failed: because
+// lines are grouped by the error, or because the query says so.
+func (x *ranger) keepsErrors() bool {
+	if g := x.group; g != nil && !g.without && x.e.unwrap == nil && slices.Contains(g.names, errorLabel) {
+		return true
+	}
+	v, _ := x.scan.e.get(preserveLabel)
+	return v == "true"
 }
 
 func (u *unwrapExpr) what() string {

@@ -3,6 +3,7 @@ package logql
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -287,8 +288,9 @@ func toFloat(v any) float64 {
 	case int64:
 		return float64(v)
 	case string:
-		f, _ := strconv.ParseFloat(strings.TrimSpace(v), 64)
-		return f
+		if f, err := strconv.ParseFloat(strings.TrimSpace(v), 64); err == nil {
+			return f
+		}
 	case bool:
 		if v {
 			return 1
@@ -308,5 +310,8 @@ func toInt(v any) int64 {
 			return n
 		}
 	}
-	return int64(toFloat(v))
+	if f := toFloat(v); math.Abs(f) < 1<<63 {
+		return int64(f)
+	}
+	return 0
 }
