@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -20,15 +19,10 @@ import (
 	"github.com/weirlog/weir/record"
 )
 
-// The store is not in use yet, and its stories still find defects now and then:
-// WEIR_STORE=1 runs them.
-func TestMain(m *testing.M) {
-	if os.Getenv("WEIR_STORE") == "" {
-		fmt.Println("skipped: set WEIR_STORE=1 to test the store, which is being built")
-		os.Exit(0)
-	}
-	goleak.VerifyTestMain(m)
-}
+// The long forms: WEIR_TEST_KILLS is the number of cycles of the kill -9 loop,
+// WEIR_TEST_SEED and WEIR_TEST_RUNS the first seed of the model tests and the one
+// behind the last, WEIR_TEST_LOG=1 with -v shows the store's log of a failed run.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // line is a row as tests think of it.
 type line struct {

@@ -352,10 +352,10 @@ func modelRuns(n int) int {
 
 // FAILURES 53, 54, 64: a crash anywhere, whatever of the unsynced state is lost,
 // torn or out of order, also during recovery.
-func TestFailure53_54_64_Crash(t *testing.T) { runModel(t, modelRuns(40), false) }
+func TestFailure53_54_64_Crash(t *testing.T) { runModel(t, modelRuns(25), false) }
 
 // FAILURES 55, 56: failed syncs, no room, failing operations, and crashes.
-func TestFailure55_56_FaultyDisk(t *testing.T) { runModel(t, modelRuns(40), true) }
+func TestFailure55_56_FaultyDisk(t *testing.T) { runModel(t, modelRuns(25), true) }
 
 // firstSeed lets a failure be repeated alone.
 func firstSeed() int {
