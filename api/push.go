@@ -15,6 +15,7 @@ import (
 	"github.com/weirlog/weir/stage"
 	"github.com/weirlog/weir/wire"
 	"github.com/weirlog/weir/wire/loki"
+	"github.com/weirlog/weir/wire/otlp"
 )
 
 // PushLimits bound what may be pushed. Zero values mean the defaults.
@@ -53,21 +54,24 @@ type pusher struct {
 	limits PushLimits
 	used   atomic.Int64 // of limits.Memory
 
-	batches sync.Pool // *record.Batch
-	bodies  sync.Pool // *[]byte
-	cache   wire.StreamCache
-	loki    sync.Pool // *loki.Decoder
+	batches sync.Pool           // *record.Batch
+	bodies  sync.Pool           // *[]byte
+	streams [2]wire.StreamCache // of Loki's requests and OTLP's: their keys are not alike
+	loki    sync.Pool           // *loki.Decoder
+	otlp    sync.Pool           // *otlp.Decoder
 	stats   pushCounters
 }
 
 // pushHandlers registers the endpoints that take logs.
-func (s *Server) pushHandlers(mux *http.ServeMux) {
+func (s *Server) pushHandlers(*http.ServeMux) {
 	l := s.cfg.Push
 	l.setDefaults()
 	p := &pusher{s: s, limits: l}
-	p.loki.New = func() any { return loki.NewDecoder(l.Records, &p.cache) }
+	p.loki.New = func() any { return loki.NewDecoder(l.Records, &p.streams[0]) }
+	p.otlp.New = func() any { return otlp.NewDecoder(l.Records, &p.streams[1]) }
 	s.push = p
 	s.handle("/loki/api/v1/push", options{name: "push", body: true}, p.pushLoki)
+	p.handleOTLP("/otlp/v1/logs")
 }
 
 // push is one request with logs on its way.

@@ -369,3 +369,25 @@ func wordAtLevel(line []byte, i int) (sev record.Severity) {
 	}
 	return sev
 }
+
+// NamedLevel returns the severity that a label, attribute or structured metadata
+// of that name and value says; ok is false if it says none.
+func NamedLevel(name, value []byte) (sev record.Severity, ok bool) {
+	if len(name) == 0 {
+		return 0, false
+	}
+	if c := name[0] | 0x20; c != 'l' && c != 's' && c != 'd' {
+		return 0, false
+	}
+	switch string(name) {
+	case "detected_level":
+		return ParseLevel(value)
+	case "severity_number": // OpenTelemetry's
+		n, ok := smallInt(value)
+		return record.Severity(n), ok && n >= 1 && n <= 24
+	}
+	if what := levelName(name); what == wordOrNumber || what == syslogNumber {
+		return valueLevel(value, what)
+	}
+	return 0, false
+}

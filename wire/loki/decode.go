@@ -26,10 +26,9 @@ import (
 //	  weir_id              the record's id (32 hexadecimal digits)
 //	  weir_partial, weir_continued, weir_parse_error = true   flags
 //
-// The severity is that of the metadata detected_level, level, severity,
-// severity_text, severity_number, lvl, log_level or loglevel, else of a stream's
-// label of one of those names, else unknown. The label detected_level is only
-// that, not a label.
+// The severity is that of the metadata detected_level, else of the first with a
+// level's name (stage.NamedLevel), else of a stream's label with one, else
+// unknown. The label detected_level is only that, not a label.
 //
 // A request that is not well-formed is an error as a whole, which names the
 // stream and entry, counted from 1. Streams and entries that exceed the limits,
@@ -330,7 +329,7 @@ func (d *Decoder) use(text []byte, parse func(*Decoder, []byte) error) error {
 		s = &wire.PushedStream{}
 		kept := d.attrs[:0]
 		for _, a := range d.attrs {
-			sev, ok := levelOf([]byte(a.Name), []byte(a.Value))
+			sev, ok := stage.NamedLevel([]byte(a.Name), []byte(a.Value))
 			if ok {
 				s.Severity = sev
 				if a.Name == detectedLevel {
@@ -427,7 +426,7 @@ func (d *Decoder) sortOut() (level record.Severity, ok bool) {
 		if len(name) == 0 {
 			continue
 		}
-		if sev, ok := levelOf(name, value); ok {
+		if sev, ok := stage.NamedLevel(name, value); ok {
 			if string(name) == detectedLevel {
 				level, rank = sev, 2
 				continue
@@ -473,29 +472,4 @@ func flagOf(name, value []byte) record.Flags {
 		return record.ParseError
 	}
 	return 0
-}
-
-// levelOf returns the severity that a label or metadata of that name and value
-// says; ok is false if it says none.
-func levelOf(name, value []byte) (sev record.Severity, ok bool) {
-	if c := name[0] | 0x20; c != 'l' && c != 's' && c != 'd' {
-		return 0, false
-	}
-	switch string(name) {
-	case detectedLevel, "level", "severity", "severity_text", "lvl", "log_level", "loglevel", "Level", "LEVEL", "Severity", "SEVERITY", "SeverityText":
-		return stage.ParseLevel(value)
-	case "severity_number":
-		if n := len(value); n == 0 || n > 2 {
-			return 0, false
-		}
-		n := 0
-		for _, c := range value {
-			if c-'0' > 9 {
-				return 0, false
-			}
-			n = n*10 + int(c-'0')
-		}
-		return record.Severity(n), n >= 1 && n <= 24
-	}
-	return 0, false
 }
