@@ -3,6 +3,7 @@ module github.com/weirlog/weir/bench
 go 1.26.0
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/duckdb/duckdb-go/v2 v2.10506.0
 	github.com/klauspost/compress v1.20.3
 	github.com/zeebo/xxh3 v1.1.0

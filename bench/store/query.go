@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weirlog/weir/bench/stores"
@@ -39,7 +40,7 @@ func (r *run) query(ctx context.Context, q stores.Query, ask *stores.Ask) (query
 			return m, err
 		default:
 		}
-		m.Wrong = err.Error()
+		m.Wrong = oneLine(err)
 		return m, nil
 	}
 	m.FirstWall = time.Since(began).Seconds()
@@ -50,7 +51,7 @@ func (r *run) query(ctx context.Context, q stores.Query, ask *stores.Ask) (query
 		err = stores.Check(q, r.truth, answer)
 	}
 	if err != nil {
-		m.Wrong = err.Error()
+		m.Wrong = oneLine(err)
 		return m, nil
 	}
 	var walls []float64
@@ -72,6 +73,11 @@ func (r *run) query(ctx context.Context, q stores.Query, ask *stores.Ask) (query
 	m.Wall = walls[len(walls)/2]
 	m.Peak = r.proc.Usage().Peak
 	return m, nil
+}
+
+func oneLine(err error) string {
+	s := strings.Join(strings.Fields(err.Error()), " ")
+	return s[:min(len(s), 300)]
 }
 
 // cpu is what was used since, without what it takes anyway.

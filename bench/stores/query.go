@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weirlog/weir/bench/mixed"
 )
@@ -32,6 +33,7 @@ var Queries = []Query{Needle, AbsentPhrase, LiteralCount, LastOfLabel, MinutesBy
 // An Answer is what a store said, in a form to compare.
 type Answer struct {
 	Lines []Line
+	Unit  time.Duration // of their times, if it is not the nanosecond
 	// Groups are counts by the value that tells a group; the empty one if there
 	// are no groups. Minutes are the same for each minute from Start on.
 	Groups  map[string]int64
@@ -51,12 +53,12 @@ var errorLevels = []string{"error", "fatal", "critical"}
 func Check(q Query, t *mixed.Truth, a *Answer) error {
 	switch q {
 	case Needle:
-		return sameLines(a.Lines, []int64{t.NeedleTime}, []string{t.NeedleLine})
+		return sameLines(a, []int64{t.NeedleTime}, []string{t.NeedleLine})
 	case AbsentPhrase:
-		return sameLines(a.Lines, nil, nil)
+		return sameLines(a, nil, nil)
 	case LastOfLabel:
 		slices.SortFunc(a.Lines, func(a, b Line) int { return cmp.Compare(b.Time, a.Time) })
-		return sameLines(a.Lines, t.LastTimes, t.LastLines)
+		return sameLines(a, t.LastTimes, t.LastLines)
 	case LiteralCount:
 		return sameGroups(a.Groups, map[string]int64{"": t.LiteralRows})
 	case JSON503:
@@ -127,12 +129,13 @@ func top(counts map[string]int64, n int) map[string]int64 {
 	return out
 }
 
-func sameLines(got []Line, times []int64, texts []string) error {
+func sameLines(a *Answer, times []int64, texts []string) error {
+	got, unit := a.Lines, max(int64(a.Unit), 1)
 	if len(got) != len(times) {
 		return fmt.Errorf("%d lines, not %d", len(got), len(times))
 	}
 	for i, l := range got {
-		if l.Time != times[i] {
+		if l.Time != times[i]/unit*unit {
 			return fmt.Errorf("line %d is of %d, not %d", i, l.Time, times[i])
 		}
 		if l.Text != "" && l.Text != texts[i] {
