@@ -81,6 +81,13 @@ func (k *checker) listen() {
 		k.warn("listen.users", "credentials come in without TLS").Hint = "give listen.tls: {cert: …, key: …}"
 	}
 	k.users(l)
+	if m := &l.Limits; m.Decompressed < m.Body && !k.given("listen.limits.decompressed") {
+		m.Decompressed = m.Body
+	} else if m.Decompressed < m.Body && k.given("listen.limits.body") {
+		k.err("listen.limits.body", "is more than listen.limits.decompressed (%s)", m.Decompressed)
+	} else if m.Decompressed < m.Body {
+		m.Body = m.Decompressed
+	}
 	if l.TenantHeader && !l.Authenticated() && l.HTTP != "" && !l.HTTP.Loopback() {
 		k.warn("listen.tenant_header", "without authentication everybody can name any tenant")
 	}

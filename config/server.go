@@ -25,12 +25,24 @@ type Memtable struct {
 
 // Listen says on which addresses the process answers, and whom.
 type Listen struct {
-	HTTP         Address   `yaml:"http" doc:"Address of the HTTP API (queries and pushes as Loki has them, OTLP pushes), such as 127.0.0.1:7410; off if empty. Beyond loopback it needs users, tls.client_ca or insecure: true."`
-	TLS          ListenTLS `yaml:"tls" doc:"TLS of http. The files are read again when they change."`
-	Users        []User    `yaml:"users" doc:"Who may use http, beyond /healthz, /readyz and /metrics; nobody is asked if empty."`
-	TenantHeader bool      `yaml:"tenant_header" default:"false" doc:"Takes the tenant from the header X-Scope-OrgID where the user has none; a request without one is refused. For use behind a proxy that sets the header."`
-	Probe        Address   `yaml:"probe" doc:"Address of GET /healthz, /readyz and /metrics, such as :7411; off if empty. It shows no log content and asks for no credentials."`
-	Insecure     bool      `yaml:"insecure" default:"false" doc:"Lets http listen beyond loopback without authentication."`
+	HTTP         Address      `yaml:"http" doc:"Address of the HTTP API (queries and pushes as Loki has them, OTLP pushes), such as 127.0.0.1:7410; off if empty. Beyond loopback it needs users, tls.client_ca or insecure: true."`
+	TLS          ListenTLS    `yaml:"tls" doc:"TLS of http. The files are read again when they change."`
+	Users        []User       `yaml:"users" doc:"Who may use http, beyond /healthz, /readyz and /metrics; nobody is asked if empty."`
+	TenantHeader bool         `yaml:"tenant_header" default:"false" doc:"Takes the tenant from the header X-Scope-OrgID where the user has none; a request without one is refused. For use behind a proxy that sets the header."`
+	Limits       ListenLimits `yaml:"limits" doc:"What requests to http may cost."`
+	Probe        Address      `yaml:"probe" doc:"Address of GET /healthz, /readyz and /metrics, such as :7411; off if empty. It shows no log content and asks for no credentials."`
+	Insecure     bool         `yaml:"insecure" default:"false" doc:"Lets http listen beyond loopback without authentication."`
+}
+
+// ListenLimits bounds what requests cost.
+type ListenLimits struct {
+	QueryTime    Duration `yaml:"query_time" default:"1m" min:"1s" max:"24h" doc:"How long a query may take."`
+	QueryLines   int      `yaml:"query_lines" default:"50000" min:"1" max:"10000000" doc:"Lines in one answer at most."`
+	Queries      int      `yaml:"queries" word:"auto=0" default:"auto" min:"1" max:"10000" doc:"Queries at a time; 64 more wait. auto: two for each processor, at least 4."`
+	Tails        int      `yaml:"tails" default:"64" min:"1" max:"100000" doc:"Tails at a time."`
+	Body         Size     `yaml:"body" default:"20MiB" min:"1KiB" max:"1GiB" doc:"Bytes of a push, as sent."`
+	Decompressed Size     `yaml:"decompressed" default:"64MiB" min:"1KiB" max:"1GiB" doc:"Bytes of a push, decompressed."`
+	PushMemory   Size     `yaml:"push_memory" default:"256MiB" min:"1MiB" doc:"Bytes of all pushes under way; what does not fit is answered with 429."`
 }
 
 // ListenTLS is the server's side of TLS.

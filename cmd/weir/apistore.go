@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"time"
 
 	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/api"
@@ -45,18 +46,27 @@ type apiServers struct{ public, own *api.Server }
 func newAPI(keep *keeper, l *config.Listen, log *slog.Logger, ready func() error) (*apiServers, error) {
 	conf := api.Config{
 		Store: apiStore{keep.Store}, Log: log, Ready: ready,
+		Limits:  apiLimits(&l.Limits),
+		Push:    api.PushLimits{Body: int64(l.Limits.Body), Decoded: int64(l.Limits.Decompressed), Memory: int64(l.Limits.PushMemory)},
 		Version: api.Version{Version: version(), Branch: "main", GoVersion: runtime.Version()},
 	}
+	conf.Limits.Entries = 0 // the default: 'weir query' goes through pages of that size
 	own, err := api.New(conf)
 	if err != nil {
 		return nil, err
 	}
+	conf.Limits = apiLimits(&l.Limits)
 	conf.Auth, conf.Local = apiAuth(l), l.HTTP.Loopback()
 	public, err := api.New(conf)
 	if err != nil {
 		return nil, err
 	}
 	return &apiServers{public, own}, nil
+}
+
+// apiLimits is what a query may cost.
+func apiLimits(l *config.ListenLimits) api.Limits {
+	return api.Limits{Time: time.Duration(l.QueryTime), Entries: l.QueryLines, Concurrency: l.Queries, Tails: l.Tails}
 }
 
 // apiAuth is who may use the API.

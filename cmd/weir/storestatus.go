@@ -11,7 +11,7 @@ import (
 // storeStatus is the embedded store in `weir status -o json`.
 type storeStatus struct {
 	Path          string `json:"path"`
-	Rows          int64  `json:"rows"` // that can be found
+	Rows          int64  `json:"rows"`          // that can be found
 	Bytes         int64  `json:"segment_bytes"` // of lines
 	DiskBytes     int64  `json:"disk_bytes"`
 	MaxDisk       int64  `json:"max_disk,omitempty"`
