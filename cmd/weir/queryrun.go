@@ -354,29 +354,46 @@ func (q *query) nothing(ctx context.Context) {
 
 // selectorNames returns the names in the braces of a query.
 func selectorNames(e logql.Expr) []string {
-	text := e.String()
 	var out []string
-	for {
-		_, rest, ok := strings.Cut(text, "{")
-		if !ok {
-			return out
-		}
-		// The usual form of a selector: names, operators and quoted values.
-		end := 1
-		for end <= len(rest) {
-			i := strings.IndexByte(rest[end-1:], '}')
-			if i < 0 {
-				return out
+	for text := e.String(); text != ""; {
+		switch text[0] {
+		case '"', '`':
+			text = text[quoted(text):]
+		case '{':
+			end := 1
+			for end < len(text) && text[end] != '}' {
+				end += max(1, quoted(text[end:]))
 			}
-			end += i
-			if sel, err := logql.ParseMatchers("{" + rest[:end]); err == nil {
+			end = min(end+1, len(text))
+			if sel, err := logql.ParseMatchers(text[:end]); err == nil {
 				out = append(out, sel.Names()...)
-				break
 			}
-			end++
+			text = text[end:]
+		default:
+			text = text[1:]
 		}
-		text = rest[min(end, len(rest)):]
 	}
+	return out
+}
+
+// quoted returns the length of the quoted text at the beginning, 0 if there is
+// none.
+func quoted(s string) int {
+	switch s[0] {
+	case '`':
+		return min(strings.IndexByte(s[1:]+"`", '`')+2, len(s))
+	case '"':
+		for i := 1; i < len(s); i++ {
+			switch s[i] {
+			case '\\':
+				i++
+			case '"':
+				return i + 1
+			}
+		}
+		return len(s)
+	}
+	return 0
 }
 
 // nearestName returns the name that differs by at most two letters.
