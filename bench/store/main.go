@@ -43,6 +43,7 @@ type options struct {
 	seed                        uint64
 	cpu, ownCPU                 int
 	derive, keep, reuse, verb   bool
+	hurry                       bool // for tests: next to no waiting
 	patience, duration          time.Duration
 	lines                       float64
 }

@@ -169,14 +169,18 @@ func (r *run) wait(ctx context.Context, d time.Duration) error {
 // much that is.
 func (r *run) calm(ctx context.Context, quiet time.Duration) error {
 	const little = 0.04 // of a processor
+	if r.o.hurry {
+		quiet /= 50
+	}
+	step := min(time.Second, quiet)
 	began, since, from := time.Now(), time.Now(), r.proc.Usage().CPU
 	last := from
 	for time.Since(since) < quiet {
-		if err := r.wait(ctx, time.Second); err != nil {
+		if err := r.wait(ctx, step); err != nil {
 			return err
 		}
 		now := r.proc.Usage().CPU
-		if (now - last).Seconds() > little {
+		if (now - last).Seconds() > little*step.Seconds() {
 			since, from = time.Now(), now
 		}
 		last = now

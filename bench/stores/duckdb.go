@@ -123,7 +123,7 @@ func sqlGroups(label, query string) Ask {
 }
 
 // sqlMinutes counts minutes as numbers: date_trunc of times with a zone costs
-// DuckDB three times the rest.
+// DuckDB ten times the rest.
 func sqlMinutes(t *mixed.Truth, query string) Ask {
 	return sqlAsk("", query, func(rows [][]any) (*Answer, error) {
 		out := Answer{Minutes: make(map[string][]int64)}
