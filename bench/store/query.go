@@ -13,7 +13,8 @@ import (
 )
 
 // How often a query is repeated: until it has taken so much, but not more often
-// and not less. What is cheap is repeated often and divided.
+// and not less; what takes seconds once more. What is cheap is repeated often
+// and divided.
 const (
 	enoughCPU = 400 * time.Millisecond
 	mostRuns  = 300
@@ -55,12 +56,15 @@ func (r *run) query(ctx context.Context, q stores.Query, ask *stores.Ask) (query
 		return m, nil
 	}
 	var walls []float64
-	enough := enoughCPU
+	enough, least := enoughCPU, leastRuns
+	if m.First > 3 {
+		least = 1
+	}
 	if r.o.hurry {
 		enough = 0
 	}
 	before, began = r.proc.Usage().CPU, time.Now()
-	for n := 0; n < mostRuns && (n < leastRuns || r.proc.Usage().CPU-before < enough); n++ {
+	for n := 0; n < mostRuns && (n < least || r.proc.Usage().CPU-before < enough); n++ {
 		at := time.Now()
 		again, err := r.ask(ctx, ask)
 		if err != nil {
