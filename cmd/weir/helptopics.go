@@ -20,18 +20,24 @@ func helpTopics() []*cobra.Command {
               outputs.elasticsearch/main.index. Flags win over them, they win
               over files.
 NODE_NAME     this node's name, unless the key node gives it
+WEIR_STATE    the state directory for 'weir query', 'weir status' and alike
+WEIR_SERVER, WEIR_TENANT, WEIR_PASSWORD, WEIR_TOKEN
+              what 'weir query' asks instead of this host's store, and as whom
 NO_COLOR, CLICOLOR_FORCE, TERM=dumb
               whether the terminal gets colours
 ${env:NAME} and ${env:NAME:-default} in a value of the configuration are
 replaced by the variable, ${file:/path} by a file's content.`),
 		topic("paths", "Which files and directories are used", `/var/log/pods            container logs (inputs.kubernetes.root)
-/var/lib/weir            state: positions, dead letters, the socket for
-                         'weir ledger' and 'weir status' (key state)
+/var/lib/weir            state: positions, dead letters, the store, the socket for
+                         'weir ledger', 'weir status' and 'weir query' (key state)
 /var/log/.weir           hard links of unread generations, with hold: {by: link}
-~/.local/state/weir      state of 'weir up' for others than root
-                         ($XDG_STATE_HOME/weir)`),
-		topic("ports", "Which ports are used", `None unless set. listen.probe answers GET /healthz, /readyz and /metrics
-(:7411 in the manifests). 'weir ledger' and 'weir status' use a unix socket in
-the state directory that only its owner can open.`),
+~/.local/state/weir      state of 'weir up' ($XDG_STATE_HOME/weir); for root
+                         /var/lib/weir/up`),
+		topic("ports", "Which ports are used", `127.0.0.1:7410  'weir up' and 'weir store': queries and pushes as Loki has them,
+                OTLP pushes, health and metrics (listen.http)
+:7411           GET /healthz, /readyz and /metrics, in the manifests only
+                (listen.probe)
+Nothing else unless set. 'weir ledger', 'weir status' and 'weir query' use a
+unix socket in the state directory that only its owner can open.`),
 	}
 }

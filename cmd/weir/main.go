@@ -99,10 +99,11 @@ func newRoot() *cobra.Command {
 		Use:   "weir",
 		Short: "Kubernetes logging that can account for every line",
 		Long: `weir collects the logs of containers and files, knows what became of every
-line, and delivers them to the backends people run.
+line, keeps them, and delivers them to the backends people run.
 
-  weir up               show the logs of this host's containers, now
-  weir up FILE… | -     show files, or what is piped in
+  weir up               show the logs of this host's containers, now, and keep them
+  weir up FILE… | -     the same for files, or what is piped in
+  weir query LOGQL      find them again
   weir agent -c FILE    collect this node's logs and ship them
   weir ledger           what was written, read, delivered, and what is missing`,
 		SilenceErrors:     true,
