@@ -106,8 +106,14 @@ type field struct {
 	JSONPath    []string `json:"jsonPath,omitempty"`
 
 	kind   valueType
-	values map[string]int // how often each was met; what is too much is not kept
-	order  []string
+	values []fieldValue
+	at     map[string]int // in values
+}
+
+// fieldValue is a value and in how many lines it was met.
+type fieldValue struct {
+	text string
+	n    int
 }
 
 // detectedFields is /detected_fields: the names in structured metadata and in
@@ -126,7 +132,7 @@ func (s *Server) detectedFields(ctx context.Context, q *request) error {
 		Limit  int      `json:"limit"`
 	}{d.fields, limit}
 	for _, f := range out.Fields {
-		f.Type, f.Cardinality = f.kind.String(), len(f.order)
+		f.Type, f.Cardinality = f.kind.String(), len(f.values)
 		slices.Sort(f.Parsers)
 	}
 	slices.SortFunc(out.Fields, func(a, b *field) int { return cmp.Compare(a.Label, b.Label) })
@@ -149,9 +155,11 @@ func (s *Server) detectedFieldValues(ctx context.Context, q *request) error {
 		Values []string `json:"values"`
 	}{limit, []string{}}
 	if len(d.fields) > 0 {
-		f := d.fields[0]
-		slices.SortStableFunc(f.order, func(a, b string) int { return f.values[b] - f.values[a] })
-		out.Values = f.order[:min(limit, len(f.order))]
+		values := d.fields[0].values
+		slices.SortStableFunc(values, func(a, b fieldValue) int { return b.n - a.n })
+		for _, v := range values[:min(limit, len(values))] {
+			out.Values = append(out.Values, v.text)
+		}
 	}
 	return s.json(q, out)
 }
@@ -248,7 +256,7 @@ func (d *detection) add(l logql.Label, parser string, paths map[string][]string)
 		if len(d.fields) >= d.most {
 			return
 		}
-		f = &field{Label: strings.Clone(l.Name), values: make(map[string]int), kind: typeAny}
+		f = &field{Label: strings.Clone(l.Name), at: make(map[string]int), kind: typeAny}
 		d.byName[f.Label] = f
 		d.fields = append(d.fields, f)
 		d.size += int64(len(f.Label)) + 128
@@ -262,13 +270,15 @@ func (d *detection) add(l logql.Label, parser string, paths map[string][]string)
 			f.JSONPath = paths[strings.TrimSuffix(l.Name, "_extracted")]
 		}
 	}
-	if n, ok := f.values[l.Value]; ok {
-		f.values[l.Value] = n + 1
+	if i, ok := f.at[l.Value]; ok {
+		f.values[i].n++
 		return
 	}
+	// l is valid for this line only. (An assignment to a key that is there would
+	// put the new string in place of the one kept.)
 	v := strings.Clone(l.Value)
-	f.values[v] = 1
-	f.order = append(f.order, v)
+	f.at[v] = len(f.values)
+	f.values = append(f.values, fieldValue{v, 1})
 	f.kind = f.kind.and(typeOf(v))
 	d.size += int64(len(v)) + 64
 }

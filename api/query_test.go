@@ -2,10 +2,13 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/weirlog/weir/record"
 )
 
 const v1 = "/loki/api/v1/"
@@ -204,5 +207,19 @@ func TestErrors(t *testing.T) {
 		if w.Code != 405 || w.Header().Get("Allow") != "GET, POST" {
 			t.Errorf("%s: %d %v", method, w.Code, w.Header())
 		}
+	}
+}
+
+// TestDetectedValuesAreCopies has many lines whose values come again and again:
+// what was seen must not change with the memory of the lines.
+func TestDetectedValuesAreCopies(t *testing.T) {
+	m := &memStore{}
+	for i := range 500 {
+		m.add("", labelsOf("app", "x"), t0+int64(i), record.Info, fmt.Sprintf(`{"msg":"a \"%d\"","n%d":%d}`, i%7, i%3, i%5))
+	}
+	s := newServer(t, Config{Store: m})
+	w := get(s, v1+"detected_field/msg/values", form("query", `{app="x"}`))
+	if want := `{"limit":1000,"values":["a \"2\"","a \"1\"","a \"0\"","a \"6\"","a \"5\"","a \"4\"","a \"3\""]}` + "\n"; w.Body.String() != want {
+		t.Errorf("%s, wanted %s", w.Body, want)
 	}
 }
