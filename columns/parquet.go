@@ -143,8 +143,9 @@ func (c *chunk) element() format.SchemaElement {
 	return e
 }
 
-// footer returns the end of the file, which has the chunks in their order.
-func footer(chunks []*chunk, rows int64) ([]byte, error) {
+// footer returns the end of the file, which has the chunks in their order, and
+// whose bytes before have that sum.
+func footer(chunks []*chunk, rows int64, sum uint32) ([]byte, error) {
 	md := format.FileMetaData{Version: 2, NumRows: rows, CreatedBy: "weir"}
 	md.Schema = append(md.Schema, format.SchemaElement{Name: "logs", NumChildren: thrift.New(int32(len(chunks)))})
 	rg := format.RowGroup{NumRows: rows, FileOffset: int64(len(parquetMagic))}
@@ -164,7 +165,7 @@ func footer(chunks []*chunk, rows int64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describe columns: %w", err)
 	}
-	md.KeyValueMetadata = []format.KeyValue{{Key: rolesKey, Value: string(kv)}}
+	md.KeyValueMetadata = []format.KeyValue{{Key: rolesKey, Value: string(kv)}, {Key: sumKey, Value: fmt.Sprintf("%08x", sum)}}
 	b, err := thrift.Marshal(&compact, &md)
 	if err != nil {
 		return nil, fmt.Errorf("encode footer: %w", err)
@@ -173,4 +174,8 @@ func footer(chunks []*chunk, rows int64) ([]byte, error) {
 	return append(b, parquetMagic...), nil
 }
 
-const rolesKey = "weir.columns"
+// Keys of the footer's metadata.
+const (
+	rolesKey = "weir.columns"
+	sumKey   = "weir.crc32c"
+)

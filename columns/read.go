@@ -1,9 +1,11 @@
 package columns
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"slices"
 	"strings"
@@ -26,6 +28,9 @@ func ReadParquet(r io.ReaderAt, size int64, each func(st *Stream, row *Row) erro
 	f, err := parquet.OpenFile(r, size)
 	if err != nil {
 		return fmt.Errorf("parquet: %w: %w", err, ErrDamaged)
+	}
+	if err := checkSum(f, r, size); err != nil {
+		return err
 	}
 	kv, _ := f.Lookup(rolesKey)
 	var roles []role
@@ -95,4 +100,26 @@ func ReadParquet(r io.ReaderAt, size int64, each func(st *Stream, row *Row) erro
 			return fmt.Errorf("parquet: %w: %w", err, ErrDamaged)
 		}
 	}
+}
+
+// checkSum compares the sum of what stands before the footer: page headers have
+// none of their own, and a reader that believes a damaged one invents rows.
+func checkSum(f *parquet.File, r io.ReaderAt, size int64) error {
+	want, ok := f.Lookup(sumKey)
+	var tail [8]byte
+	if !ok || size < int64(len(tail)) {
+		return fmt.Errorf("parquet: no sum: %w", ErrDamaged)
+	}
+	if _, err := r.ReadAt(tail[:], size-int64(len(tail))); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("parquet: %w", err)
+	}
+	end := size - int64(len(tail)) - int64(binary.LittleEndian.Uint32(tail[:]))
+	sum := crc32.New(castagnoli)
+	if _, err := io.Copy(sum, io.NewSectionReader(r, 0, end)); err != nil {
+		return fmt.Errorf("parquet: %w", err)
+	}
+	if got := fmt.Sprintf("%08x", sum.Sum32()); got != want {
+		return fmt.Errorf("parquet: sum %s, want %s: %w", got, want, ErrDamaged)
+	}
+	return nil
 }

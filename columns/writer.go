@@ -395,7 +395,7 @@ func (w *Writer) close() error {
 		used[c.name] = true
 		c.roles.Column = c.name
 	}
-	foot, err := footer(chunks, int64(x.Rows))
+	foot, err := footer(chunks, int64(x.Rows), w.crc)
 	if err != nil {
 		return err
 	}

@@ -120,8 +120,11 @@ func (s *Store) repair(ctx context.Context, g *segment, bad *BadSegment) error {
 	info := segmentInfo{Seq: s.newSegment(), Day: g.info.Day, Level: min(g.info.Level+1, maxLevel)}
 	sw := &segmentWriter{fs: s.fs}
 	how := "the rows that can be read were written anew"
-	err := s.rewriteByIndex(ctx, sw, g, &info)
-	if err != nil {
+	x, err := g.parseIndex()
+	if err == nil {
+		err = s.rewriteByIndex(ctx, sw, g, x, &info)
+	}
+	if err != nil && ctx.Err() == nil {
 		how = "written anew, with a new index, from the Parquet file"
 		err = rewriteByParquet(ctx, sw, g, &info)
 	}
@@ -204,11 +207,7 @@ func (s *Store) copyFile(from File, name string) error {
 }
 
 // rewriteByIndex writes the rows of the blocks that are whole.
-func (s *Store) rewriteByIndex(ctx context.Context, sw *segmentWriter, g *segment, info *segmentInfo) error {
-	x, err := g.loadIndex()
-	if err != nil {
-		return err
-	}
+func (s *Store) rewriteByIndex(ctx context.Context, sw *segmentWriter, g *segment, x *columns.Index, info *segmentInfo) error {
 	dec, err := columns.NewDecoder()
 	if err != nil {
 		return err

@@ -335,24 +335,9 @@ func (it *segmentRows) load() error {
 		it.span++
 		it.times = nil
 	}
-	if s := &x.Spans[it.span]; it.times == nil {
-		p, err := it.read(s.Time)
-		if err != nil {
-			return err
-		}
-		if it.times, err = it.dec.Times(nil, s, p); err != nil {
-			return err
-		}
-		if p, err = it.read(s.Severity); err != nil {
-			return err
-		}
-		if it.sev, err = it.dec.Severities(it.sev, s, p); err != nil {
-			return err
-		}
-		if p, err = it.read(s.Attrs); err != nil {
-			return err
-		}
-		if it.attrs, it.texts, err = it.dec.Attrs(it.attrs, x, s, it.dict, p); err != nil {
+	if it.times == nil {
+		if err := it.loadSpan(&x.Spans[it.span]); err != nil {
+			it.times = nil // what has been decoded is not of one span
 			return err
 		}
 	}
@@ -370,4 +355,26 @@ func (it *segmentRows) load() error {
 		}
 	}
 	return nil
+}
+
+// loadSpan decodes a span.
+func (it *segmentRows) loadSpan(s *columns.Span) error {
+	p, err := it.read(s.Time)
+	if err != nil {
+		return err
+	}
+	if it.times, err = it.dec.Times(it.times, s, p); err != nil {
+		return err
+	}
+	if p, err = it.read(s.Severity); err != nil {
+		return err
+	}
+	if it.sev, err = it.dec.Severities(it.sev, s, p); err != nil {
+		return err
+	}
+	if p, err = it.read(s.Attrs); err != nil {
+		return err
+	}
+	it.attrs, it.texts, err = it.dec.Attrs(it.attrs, it.x, s, it.dict, p)
+	return err
 }

@@ -30,7 +30,10 @@ type crashFS struct {
 	failSync   func(string) bool  // whether this sync fails
 	failOp     func(string) error // before writes, creates, renames
 	beforeSync func(string)       // of files, without the lock
+	half       bool               // a write that failOp refuses is done by half
+	synced     map[string]int     // how often, by name
 	room       int64              // bytes that may still be written; negative: no limit
+	free       uint64             // what Free says; 0: much
 }
 
 type inode struct {
@@ -53,7 +56,7 @@ type dirOp struct {
 var errCrashed = errors.New("the machine has stopped")
 
 func newCrashFS(seed uint64) *crashFS {
-	return &crashFS{r: rand.New(rand.NewPCG(seed, 7)), names: map[string]*inode{}, durable: map[string]*inode{}, room: -1}
+	return &crashFS{r: rand.New(rand.NewPCG(seed, 7)), names: map[string]*inode{}, durable: map[string]*inode{}, synced: map[string]int{}, room: -1}
 }
 
 // op counts an operation; after the crash there are none.
@@ -268,7 +271,33 @@ func (c *crashFS) SyncDir(name string) error {
 	return nil
 }
 
-func (c *crashFS) Free() (uint64, error) { return 1 << 40, nil }
+func (c *crashFS) Free() (uint64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.free > 0 {
+		return c.free, nil
+	}
+	return 1 << 40, nil
+}
+
+// syncs counts the syncs of some files.
+func (c *crashFS) syncs(of func(string) bool) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, k := range c.synced {
+		if of(name) {
+			n += k
+		}
+	}
+	return n
+}
+
+// crashNow lets nothing happen any more.
+func (c *crashFS) crashNow() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.crashAt = 1
+}
 
 func (c *crashFS) Lock(string) (io.Closer, error) {
 	c.mu.Lock()
@@ -314,10 +343,13 @@ func (f *crashFile) ReadAt(p []byte, off int64) (int, error) {
 func (f *crashFile) WriteAt(p []byte, off int64) (int, error) {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
-	if err := f.c.before(f.name); err != nil {
-		return 0, err
+	err := f.c.before(f.name)
+	if err != nil {
+		if !f.c.half || errors.Is(err, errCrashed) {
+			return 0, err
+		}
+		p = p[:len(p)/2]
 	}
-	var err error
 	if f.c.room >= 0 && int64(len(p)) > f.c.room {
 		p, err = p[:f.c.room], syscall.ENOSPC
 	}
@@ -344,6 +376,7 @@ func (f *crashFile) Sync() error {
 	if err := f.c.op(); err != nil {
 		return err
 	}
+	f.c.synced[f.name]++
 	if f.c.failSync != nil && f.c.failSync(f.name) {
 		f.c.settle(f.n)
 		return syscall.EIO

@@ -333,30 +333,6 @@ func TestFailure69_74_CompactionAndSnapshot(t *testing.T) {
 	same(t, all(t, open(t, Config{Dir: dir})), want)
 }
 
-// FAILURES 71: a full disk refuses, goes on answering, and resumes.
-func TestFailure71_FullDisk(t *testing.T) {
-	fs := newCrashFS(1)
-	s := open(t, Config{FS: fs, MinFree: -1})
-	l := line{labels: "app=a", time: base, body: strings.Repeat("x", 1000)}
-	mustSend(t, s, l)
-	fs.mu.Lock()
-	fs.room = 100
-	fs.mu.Unlock()
-	if _, err := send(s, l); err == nil {
-		t.Fatal("stored on a full disk")
-	}
-	if n := len(all(t, s)); n != 1 {
-		t.Errorf("%d rows", n)
-	}
-	fs.mu.Lock()
-	fs.room = -1
-	fs.mu.Unlock()
-	mustSend(t, s, l)
-	if n := len(all(t, s)); n != 2 {
-		t.Errorf("%d rows", n)
-	}
-}
-
 // Lines of one file whose place lies inside a record of several lines must not be
 // taken for stored.
 func TestInterleavedRecords(t *testing.T) {

@@ -21,7 +21,8 @@ import (
 
 // The long forms: WEIR_TEST_KILLS is the number of cycles of the kill -9 loop,
 // WEIR_TEST_SEED and WEIR_TEST_RUNS the first seed of the model tests and the one
-// behind the last, WEIR_TEST_LOG=1 with -v shows the store's log of a failed run.
+// behind the last, WEIR_TEST_LOG=1 with -v shows the store's log of a failed run,
+// WEIR_TEST_DAMAGE=all changes every byte and not some.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // line is a row as tests think of it.
@@ -84,7 +85,7 @@ func batch(lines []line) record.Part {
 func send(s *Store, lines ...line) (ack.Result, error) {
 	p := batch(lines)
 	defer p.Finish()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	return s.Send(ctx, []record.Part{p})
 }

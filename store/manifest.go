@@ -98,9 +98,9 @@ type manifest struct {
 	live     int64 // size of the file when it was written anew
 }
 
-// openManifest reads the manifest. It reports what was damaged; fresh says that
-// there was none.
-func openManifest(fsys FS) (m *manifest, d damage, fresh bool, err error) {
+// openManifest reads the manifest. It reports what was damaged; partial says that
+// an edit is missing, if only that of a new store.
+func openManifest(fsys FS) (m *manifest, d damage, partial bool, err error) {
 	m = &manifest{fs: fsys, segments: map[uint64]segmentInfo{}, removed: map[uint64]bool{}, sources: map[string]sourceState{}}
 	if err := fsys.Remove(manifestTmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, d, false, fmt.Errorf("remove unfinished manifest: %w", err)
@@ -117,17 +117,23 @@ func openManifest(fsys FS) (m *manifest, d damage, fresh bool, err error) {
 		f.Close()
 		return nil, d, false, fmt.Errorf("read manifest: %w", err)
 	}
-	if _, _, err := parseHeader(b, manifestMagic); err != nil && !errors.Is(err, errHeader) {
+	first, _, err := parseHeader(b, manifestMagic)
+	if err != nil && !errors.Is(err, errHeader) {
 		f.Close()
 		return nil, d, false, fmt.Errorf("manifest: %w", err)
 	} else if err != nil {
 		d.places++ // frames are looked for all the same
+		partial = true
 	}
 	var d2 damage
-	m.seq, d2, err = eachFrame(b, 0, func(_ uint64, p []byte) error {
+	next := first
+	m.seq, d2, err = eachFrame(b, 0, func(n uint64, p []byte) error {
+		partial = partial || n != next
+		next = n + 1
 		var e edit
 		if err := json.Unmarshal(p, &e); err != nil {
 			d.places++
+			partial = true
 			return nil
 		}
 		m.apply(&e)
@@ -142,9 +148,9 @@ func openManifest(fsys FS) (m *manifest, d damage, fresh bool, err error) {
 	m.f, m.end, m.live = f, d.end, d.end
 	if d.places > 0 || d.torn > 0 {
 		m.f = nil // written anew: nothing is appended behind damage
-		return m, d, false, f.Close()
+		return m, d, partial || next == first, f.Close()
 	}
-	return m, d, false, nil
+	return m, d, partial || next == first, nil
 }
 
 func (m *manifest) apply(e *edit) {
@@ -178,6 +184,14 @@ func (m *manifest) apply(e *edit) {
 	}
 }
 
+// manifestFrame returns the frame of an edit, twice: damage to one place must not
+// look like an edit that did not become durable, whose files may be removed.
+func manifestFrame(p []byte, number uint64) []byte {
+	frame := append(make([]byte, frameHeader), p...)
+	sealFrame(frame, number, 0)
+	return append(frame, frame...)
+}
+
 // commit makes an edit durable, then true. After an error it is neither, as far
 // as this process is concerned; the file is written anew before the next.
 func (m *manifest) commit(e *edit) error {
@@ -190,8 +204,7 @@ func (m *manifest) commit(e *edit) error {
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
-	frame := append(make([]byte, frameHeader), p...)
-	sealFrame(frame, m.seq+1, 0)
+	frame := manifestFrame(p, m.seq+1)
 	if _, err = m.f.WriteAt(frame, m.end); err == nil {
 		err = m.f.Sync()
 	}
@@ -241,10 +254,7 @@ func (m *manifest) rewrite() error {
 	if err != nil {
 		return fmt.Errorf("encode manifest: %w", err)
 	}
-	b := appendHeader(nil, manifestMagic, 0, 0)
-	frame := append(make([]byte, frameHeader), p...)
-	sealFrame(frame, m.seq+1, 0)
-	b = append(b, frame...)
+	b := append(appendHeader(nil, manifestMagic, m.seq+1, 0), manifestFrame(p, m.seq+1)...)
 	f, err := m.fs.Create(manifestTmp)
 	if err != nil {
 		return fmt.Errorf("create manifest: %w", err)

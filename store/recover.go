@@ -62,7 +62,7 @@ func (s *Store) recover() error {
 	if err := s.fs.MkdirAll(walDir); err != nil {
 		return err
 	}
-	m, d, fresh, err := openManifest(s.fs)
+	m, d, partial, err := openManifest(s.fs)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (s *Store) recover() error {
 	if err := m.rewrite(); err != nil {
 		return err
 	}
-	if err := s.reconcile(fresh || d.places > 0); err != nil {
+	if err := s.reconcile(partial); err != nil {
 		return err
 	}
 	for _, st := range m.sources {

@@ -128,7 +128,23 @@ func (g *segment) page(p columns.Page, buf []byte) ([]byte, error) {
 
 // loadIndex reads the index and checks that it belongs to the Parquet file.
 func (g *segment) loadIndex() (*columns.Index, error) {
-	data, idx, err := g.files()
+	x, err := g.parseIndex()
+	if err != nil {
+		return nil, err
+	}
+	data, _, err := g.files()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFooter(data, x); err != nil {
+		return nil, fmt.Errorf("%s: %w", g.info.dataName(), err)
+	}
+	return x, nil
+}
+
+// parseIndex reads the index.
+func (g *segment) parseIndex() (*columns.Index, error) {
+	_, idx, err := g.files()
 	if err != nil {
 		return nil, err
 	}
@@ -150,9 +166,6 @@ func (g *segment) loadIndex() (*columns.Index, error) {
 	x, err := columns.ParseIndex(b)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", g.info.idxName(), err)
-	}
-	if err := checkFooter(data, x); err != nil {
-		return nil, fmt.Errorf("%s: %w", g.info.dataName(), err)
 	}
 	return x, nil
 }

@@ -57,14 +57,12 @@ func (s *Store) Snapshot(ctx context.Context, dir string) error {
 		}
 	}
 	// The manifest last: without it, it is no snapshot.
-	b := appendHeader(nil, manifestMagic, 0, 0)
-	frame := append(make([]byte, frameHeader), p...)
-	sealFrame(frame, 1, 0)
+	b := append(appendHeader(nil, manifestMagic, 1, 0), manifestFrame(p, 1)...)
 	f, err := to.Create(manifestName)
 	if err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
-	if _, err = f.WriteAt(append(b, frame...), 0); err == nil {
+	if _, err = f.WriteAt(b, 0); err == nil {
 		err = f.Sync()
 	}
 	if e := f.Close(); err == nil {
