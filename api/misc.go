@@ -68,6 +68,7 @@ func (s *Server) drilldownLimits(_ context.Context, q *request) error {
 			"max_query_range":             "0s",
 			"max_query_series":            l.Query.MaxSeries,
 			"metric_aggregation_enabled":  false,
+			"otlp_config":                 otlpConfig,
 			"pattern_persistence_enabled": false,
 			"query_timeout":               l.Time.String(),
 			"retention_period":            "0s",
@@ -78,6 +79,13 @@ func (s *Server) drilldownLimits(_ context.Context, q *request) error {
 		"version":                  s.cfg.Version.Version,
 	})
 }
+
+// otlpConfig says which resource attributes of OTLP become labels.
+var otlpConfig = map[string]any{"resource_attributes": map[string]any{"attributes_config": []any{map[string]any{
+	"action": "index_label",
+	"attributes": []string{"service.name", "k8s.cluster.name", "k8s.namespace.name", "k8s.node.name", "k8s.pod.name", "k8s.container.name",
+		"k8s.deployment.name", "k8s.statefulset.name", "k8s.daemonset.name", "k8s.cronjob.name", "k8s.job.name", "log.iostream"},
+}}}}
 
 // serviceNames is where service_name comes from, as the store does it.
 var serviceNames = []string{"service", "app", "application", "app_name", "name", "app_kubernetes_io_name", "container", "container_name",
