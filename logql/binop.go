@@ -330,7 +330,7 @@ func (r *metricRun) evalReplace(q *replaceExpr) (*matrix, error) {
 		return nil, errorAt(q.pos, "bad regular expression: %v", err)
 	}
 	out := &matrix{ranked: v.m.ranked}
-	seen := make(map[string]bool)
+	seen := make(map[string]*series)
 	for _, s := range v.m.series {
 		src, _ := find(s.labels, q.src)
 		ls := s.labels
@@ -343,11 +343,21 @@ func (r *metricRun) evalReplace(q *replaceExpr) (*matrix, error) {
 			}
 		}
 		key := string(appendKey(nil, ls))
-		if seen[key] {
-			return nil, &MatchError{fmt.Sprintf("label_replace makes two series equal: %s", appendLabels(nil, ls))}
+		first := seen[key]
+		if first == nil {
+			seen[key] = &series{labels: ls, v: slices.Clone(s.v)}
+			out.series = append(out.series, seen[key])
+			continue
 		}
-		seen[key] = true
-		out.series = append(out.series, &series{labels: ls, v: s.v})
+		for k, x := range s.v {
+			if isAbsent(x) {
+				continue
+			}
+			if !isAbsent(first.v[k]) {
+				return nil, &MatchError{fmt.Sprintf("label_replace makes two series equal: %s", appendLabels(nil, ls))}
+			}
+			first.v[k] = x
+		}
 	}
 	return out, nil
 }

@@ -23,6 +23,9 @@ type jsonStep struct {
 }
 
 func (s *jsonPathStage) process(e *entry) bool {
+	if len(e.line) == 0 {
+		return true
+	}
 	w := jsonText{p: e.line}
 	if c := w.at(0); c != '{' && c != '[' && c != '"' {
 		e.fail(errJSON, "the line is not JSON")
@@ -157,6 +160,9 @@ func parseJSONPath(s string, pos int) ([]jsonStep, error) {
 type unpackStage struct{ found []Label }
 
 func (s *unpackStage) process(e *entry) bool {
+	if len(e.line) == 0 {
+		return true
+	}
 	w := jsonText{p: e.line}
 	if w.at(0) != '{' {
 		e.fail(errJSON, "the line is not a JSON object")

@@ -127,7 +127,7 @@ func (g *lokiGen) labelFilter(depth int) string {
 
 func (g *lokiGen) format() string {
 	return one(g, `| line_format "{{.status}} {{.user}}"`, `| line_format "{{__line__ | upper}}"`, "| line_format `{{if eq .status \"200\"}}fine{{else}}{{.path}}{{end}}`", "| line_format `{{.nothing}}x{{.n}}`",
-		`| label_format st=status`, `| label_format status="{{.status}}!"`, `| label_format n=status, both="{{.status}}{{.n}}"`, `| label_format level="{{.level | upper}}", pod=app`, `| label_format zone="{{.nothing}}"`,
+		`| label_format st=total`, `| label_format status="{{.status}}!"`, `| label_format was=total, both="{{.status}}{{.n}}"`, `| label_format level="{{.level | upper}}", pod=app`, `| label_format zone="{{.nothing}}"`,
 		`| drop status`, `| drop user, pod`, `| drop level="error"`, `| drop pod=~"p[01]", trace`, `| keep status, app`, `| keep level="error", pod`, `| drop __error__`, `| drop __error__, __error_details__`, `| decolorize`,
 		"| line_format `{{ regexReplaceAll \"(\\\\d)(\\\\d+)\" .status \"${2}-${1}\" }} {{ div 7 0 }}`", "| label_format t=`{{ __timestamp__ | unixEpoch }}`", "| label_format b=`{{ .size | bytes }}`, d=`{{ .took | duration_seconds }}`",
 		"| line_format `{{ range $i, $e := fromJson __line__ }}{{ $i }}={{ $e }};{{ end }}`", "| line_format `{{ .took | duration }}|{{ .n | float64 | round }}`", "| line_format `{{ .status | int | add 1 }} {{ .level | title }} {{ .path | urlencode }}`")
@@ -140,19 +140,29 @@ func (g *lokiGen) pipeline(format string) string {
 		b.WriteString(" " + g.lineFilter())
 	}
 	if g.IntN(12) == 0 {
-		b.WriteString(" | " + g.labelFilter(1))
+		b.WriteString(one(g, ` | trace="t1"`, ` | trace!=""`, ` | pod_extracted="meta" or n > 1`, ` | pod="p0"`, ` | zone=~"a|b"`, ` | app="json"`, ` | nothing=""`))
 	}
+	// One parser only, or two before anything is dropped or renamed: see the
+	// documented differences.
 	if g.IntN(5) > 0 {
-		b.WriteString(" " + g.parser(format))
+		p := g.parser(format)
+		b.WriteString(" " + p)
+		if q := g.parser(format); g.IntN(8) == 0 && strings.Fields(p)[1] != strings.Fields(q)[1] {
+			b.WriteString(" " + q)
+		}
 	}
 	for g.IntN(2) == 0 {
 		switch g.IntN(6) {
 		case 0, 1, 2:
 			b.WriteString(" | " + g.labelFilter(2))
 		case 3, 4:
-			b.WriteString(" " + g.format())
+			f := g.format()
+			b.WriteString(" " + f)
+			if strings.HasPrefix(f, "| drop") || strings.HasPrefix(f, "| keep") {
+				return b.String()
+			}
 		default:
-			b.WriteString(" " + one(g, g.lineFilter(), g.parser(format)))
+			b.WriteString(" " + g.lineFilter())
 		}
 	}
 	return b.String()
@@ -244,7 +254,7 @@ func (g *lokiGen) binary(depth int) string {
 	if g.IntN(3) == 0 {
 		match = " " + one(g, "on", "ignoring") + g.names()
 		if !set {
-			match += g.maybe(.4, " "+one(g, "group_left", "group_right")+one(g, "", "()", "(zone)", "(app, pod)"))
+			match += g.maybe(.4, " "+one(g, "group_left", "group_right")+one(g, "()", "(zone)", "(app, pod)"))
 		}
 	}
 	return "(" + side() + " " + op + match + " " + side() + ")"

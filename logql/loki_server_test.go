@@ -54,6 +54,7 @@ limits_config:
   max_query_length: 0
   max_entries_limit_per_query: 100000
   split_queries_by_interval: 0
+  split_instant_metric_queries_by_interval: 0
   retention_period: 0
 querier: {query_ingesters_within: 12h}
 query_range: {parallelise_shardable_queries: false, max_retries: 1, cache_results: false}

@@ -88,6 +88,12 @@ func (w *window) steps(t int64) (k0, k1 int) {
 	return w.k0, w.k1
 }
 
+// within reports whether a time is within the range of a step.
+func (w *window) within(t int64) bool {
+	k0, k1 := w.steps(t)
+	return k0 < k1
+}
+
 // absent marks a step without value: a NaN that no calculation yields.
 var absent = math.Float64frombits(0x7ff4_77e1_7ab5_e470)
 

@@ -78,6 +78,9 @@ func (x *ranger) memoized(b *Block, after []stage) error {
 		from, times := i, b.Times
 		for i++; i < len(times) && times[i] > w.lo && times[i] <= w.hi; i++ {
 		}
+		if k0 >= k1 {
+			continue // between the ranges
+		}
 		m.touched = m.touched[:0]
 		for k, at := range m.number(b, from, i) {
 			s := &m.slots[at]
@@ -95,10 +98,8 @@ func (x *ranger) memoized(b *Block, after []stage) error {
 					continue
 				}
 				x.stats.Kept++
-				if k0 < k1 {
-					if err := x.add(s.acc, k0, k1, b, from+k, s.value); err != nil {
-						return err
-					}
+				if err := x.add(s.acc, k0, k1, b, from+k, s.value); err != nil {
+					return err
 				}
 				continue
 			}
@@ -109,9 +110,7 @@ func (x *ranger) memoized(b *Block, after []stage) error {
 			s := &m.slots[at]
 			if s.state == kept {
 				x.stats.Kept += s.rows
-				if k0 < k1 {
-					s.acc.addCount(k0, k1, s.rows, 0)
-				}
+				s.acc.addCount(k0, k1, s.rows, 0)
 			}
 			s.rows = 0
 		}
@@ -151,12 +150,18 @@ func (x *ranger) memoizedRuns(b *Block, after []stage) error {
 			at = int(b.Stream[i])
 		}
 		s := &x.memo.slots[at]
+		j := x.runEnd(b, i)
+		for i < j && !x.w.within(b.Times[i]) {
+			i++
+		}
+		if i == j {
+			continue
+		}
 		if s.state == unknown {
 			if err := x.learn(s, at, b, i, after); err != nil {
 				return err
 			}
 		}
-		j := x.runEnd(b, i)
 		if s.state == kept {
 			x.stats.Kept += int64(j - i)
 			if err := x.addRun(s, b, i, j); err != nil {

@@ -142,7 +142,10 @@ func (x *accumulator) addValue(kind rangeKind, k0, k1 int, t int64, v float64) {
 		}
 	case kindVar:
 		for k := k0; k < k1; k++ {
-			x.n[k]++
+			if x.n[k]++; x.n[k] == 1 {
+				x.a[k] = v
+				continue
+			}
 			d := v - x.a[k]
 			x.a[k] += d / x.n[k]
 			x.b[k] += d * (v - x.a[k])

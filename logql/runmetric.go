@@ -258,13 +258,13 @@ func (x *ranger) block(b *Block, after []stage) error {
 
 // one adds one row.
 func (x *ranger) one(b *Block, i int, after []stage) error {
+	k0, k1 := x.w.steps(b.Times[i])
+	if k0 >= k1 {
+		return nil // between the ranges
+	}
 	acc, v, err := x.outcome(b, i, after)
 	if acc == nil {
 		return err
-	}
-	k0, k1 := x.w.steps(b.Times[i])
-	if k0 >= k1 {
-		return nil
 	}
 	return x.add(acc, k0, k1, b, i, v)
 }
@@ -322,9 +322,10 @@ func (x *ranger) outcome(b *Block, i int, after []stage) (*accumulator, float64,
 }
 
 // keepsErrors reports whether the row counts though a stage failed: because
-// lines are grouped by the error, or because the query says so.
+// the query looks at __error__ and the row's labels are not the answer's, as in
+// Loki, or because the query says so.
 func (x *ranger) keepsErrors() bool {
-	if g := x.group; g != nil && !g.without && x.e.unwrap == nil && slices.Contains(g.names, errorLabel) {
+	if g := x.group; g != nil && !g.without && x.scan.e.err != errSample && slices.Contains(x.p.refs.names, errorLabel) {
 		return true
 	}
 	v, _ := x.scan.e.get(preserveLabel)

@@ -74,9 +74,11 @@ func reduce(fn string, in []*series, k int) float64 {
 			continue
 		}
 		n++
+		if n == 1 {
+			out, mean = v, v
+			continue
+		}
 		switch {
-		case n == 1:
-			out = v
 		case fn == "min":
 			if v < out || math.IsNaN(out) {
 				out = v
