@@ -35,7 +35,12 @@ type outStream struct {
 	cur    []byte
 }
 
-const chunkSize = 64 << 10
+const (
+	chunkSize = 64 << 10
+	// streamCost is about what a stream takes beside its labels and lines, in
+	// bytes.
+	streamCost = 256
+)
 
 var chunkPool = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
 
@@ -53,13 +58,10 @@ func (t *streamSet) add(o *logql.Processed) error {
 	st := t.last
 	if st == nil || st.key != string(t.key) {
 		if st = t.byKey[string(t.key)]; st == nil {
-			if m := t.limits.MaxSeries; m > 0 && len(t.streams) >= m {
-				return &logql.LimitError{What: "streams in the answer", Max: int64(m)}
-			}
 			st = &outStream{key: string(t.key)}
 			t.byKey[st.key] = st
 			t.streams = append(t.streams, st)
-			t.size += int64(2 * len(t.key))
+			t.size += int64(2*len(t.key)) + streamCost
 		}
 		t.last = st
 	}

@@ -15,8 +15,8 @@ import (
 // ones no limit (of Concurrency, Tails and Body: the default).
 type Limits struct {
 	// Query is what one query may cost; MaxResult bounds the memory of an
-	// answer. Defaults: 1 TiB of lines, 5 000 000 000 rows, 20 000 series or
-	// streams, 8 000 000 cells (64 MB), 64 MiB of answer.
+	// answer. Defaults: 1 TiB of lines, 5 000 000 000 rows, 20 000 series, 8 000 000
+	// cells (64 MB), 64 MiB of answer.
 	Query logql.Limits
 	// Entries is the highest limit a query for lines may ask for. Default 50 000.
 	Entries int

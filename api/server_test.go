@@ -294,7 +294,7 @@ func TestLimits(t *testing.T) {
 	}{
 		{Limits{Query: logql.Limits{MaxRows: 100}}, "query_range", []string{"query", `{n=~".+"}`}, 400, "100 rows"},
 		{Limits{Query: logql.Limits{MaxBytes: 100}}, "query_range", []string{"query", `{n=~".+"}`}, 400, "100 bytes of lines"},
-		{Limits{Query: logql.Limits{MaxSeries: 50}}, "query_range", []string{"query", `{n=~".+"}`}, 400, "50 streams"},
+		{Limits{Query: logql.Limits{MaxSeries: 50}}, "query_range", []string{"query", `{n=~".+"}`, "limit", "300"}, 200, `"n":"299"`},
 		{Limits{Query: logql.Limits{MaxSeries: 50}}, "query_range", []string{"query", `count_over_time({n=~".+"}[1m])`}, 400, "50"},
 		{Limits{Query: logql.Limits{MaxCells: 50}}, "query_range", []string{"query", `count_over_time({n=~".+"}[1m])`}, 400, "50"},
 		{Limits{Query: logql.Limits{MaxResult: 5000}}, "query_range", []string{"query", `{n=~".+"}`}, 400, "5000 bytes of answer"},
