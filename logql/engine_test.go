@@ -111,6 +111,7 @@ func TestMetricQueries(t *testing.T) {
 		{`sum by (n) (count_over_time({app="shop"} | json [1m]))`, instant, "error: a stage failed with JSONParserErr for"},
 		{`sum by (__error__) (count_over_time({app="shop"} | json [1m]))`, instant, "{} 60\n{__error__=\"JSONParserErr\"} 30"},
 		{`sum by (app) (count_over_time({app="shop"} | json | label_format __preserve_error__="true" [1m]))`, instant, "{app=\"shop\"} 90"},
+		{"sum by (t) (count_over_time({pod=\"p2\"} | label_format t=`{{ __timestamp__ | unixEpoch }}` [4s]))", instant, "{t=\"156\"} 1\n{t=\"158\"} 1"},
 		// Nobody looks at what these make.
 		{`sum(count_over_time({app="shop"} | json [1m]))`, instant, "{} 90"},
 		{`sum by (app) (count_over_time({app="shop"} | line_format "{{div 1 0}}" [1m]))`, instant, "{app=\"shop\"} 90"},

@@ -34,6 +34,7 @@ type refs struct {
 	names []string
 	all   bool
 	line  bool // a template looks at the line
+	time  bool // a template looks at the row's time
 }
 
 func (r *refs) add(names ...string) {
@@ -192,6 +193,7 @@ func (r *refs) addTemplate(t *template) {
 	r.add(t.names...)
 	r.all = r.all || t.all
 	r.line = r.line || t.line
+	r.time = r.time || t.time
 	for _, p := range t.parts {
 		r.line = r.line || p == templatePart{}
 	}

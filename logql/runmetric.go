@@ -227,7 +227,7 @@ func (x *ranger) block(b *Block, after []stage) error {
 	if err := x.enter(b); err != nil || b.Len() == 0 {
 		return err
 	}
-	if x.memo.fits(b) {
+	if !x.p.refs.time && x.memo.fits(b) {
 		return x.memoized(b, after)
 	}
 	if len(x.p.lines) == 0 {

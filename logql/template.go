@@ -28,6 +28,7 @@ type template struct {
 	names []string // of the labels it looks at
 	all   bool     // it may look at any label
 	line  bool     // it looks at the line
+	time  bool     // it looks at the row's time
 
 	e     *entry
 	out   limitedWriter
@@ -134,8 +135,11 @@ func (t *template) inspect(n parse.Node) error {
 	case *parse.ChainNode:
 		return t.inspect(n.Node)
 	case *parse.IdentifierNode:
-		if n.Ident == "__line__" {
+		switch n.Ident {
+		case "__line__":
 			t.line = true
+		case "__timestamp__":
+			t.time = true
 		}
 	case *parse.IfNode:
 		return t.inspectBranch(&n.BranchNode)
