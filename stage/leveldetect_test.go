@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -122,4 +123,47 @@ func BenchmarkDetectSeverity(b *testing.B) {
 			}
 		}
 	})
+}
+
+// What a Loki 3 found in some hundred lines (testdata/levels-loki.tsv: its
+// detected_level, the line), we find too, but for what docs/push.md names.
+func TestDetectAsLoki(t *testing.T) {
+	text, err := os.ReadFile("testdata/levels-loki.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	differs := map[string]string{
+		`{"error":"x","msg":"hello"}`:              "unknown", // a name is no message
+		`{"error":null,"msg":"hello"}`:             "unknown",
+		`{"a":{"b":{"level":"warn"}}}`:             "unknown", // of something inside
+		`{"a":{"level":"warn"}}`:                   "unknown",
+		`stack trace follows`:                      "unknown", // trace in prose is a noun
+		`trace something happened`:                 "unknown",
+		`prefix trace suffix`:                      "unknown",
+		`x: trace: y`:                              "unknown",
+		`trace`:                                    "unknown",
+		`{"msg":"hello trace"}`:                    "unknown",
+		`panic: runtime error: index out of range`: "fatal",
+	}
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		loki, line, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if loki == "unknown" {
+			continue // where Loki finds nothing, we may
+		}
+		n++
+		want := loki
+		if want == "critical" {
+			want = "fatal"
+		}
+		if d, ok := differs[line]; ok {
+			want = d
+		}
+		if got := DetectSeverity([]byte(line)).Level(); got != want {
+			t.Errorf("%s: %s, Loki says %s", line, got, loki)
+		}
+	}
+	if n < 300 {
+		t.Errorf("only %d lines", n)
+	}
 }
