@@ -87,6 +87,9 @@ func (o *options) latency(ctx context.Context, dir string, chosen []participant)
 	fmt.Printf("%s. weir up, a line every 10 to 90 ms, %v.\n\n| visible in | lines | missing | p50, ms | p99, ms | longest |\n|---|---|---|---|---|---|\n", machine(), o.duration)
 	tailed.print("tail", written)
 	queried.print("query, asked every 5 ms", written)
+	if a, b := tailed.len(), queried.len(); a != len(written) || b != len(written) {
+		return fmt.Errorf("%d lines came by tail and %d by query, of %d", a, b, len(written))
+	}
 	return nil
 }
 

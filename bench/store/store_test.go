@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"log"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,10 +19,7 @@ import (
 func TestWeir(t *testing.T) {
 	dir := t.TempDir()
 	o := &options{size: 4e6, streams: 40, clients: 2, seed: 1, cpu: -1, ownCPU: -1, patience: time.Minute, hurry: true}
-	p := participant{Store: stores.Weir(), binary: filepath.Join(dir, "weir")}
-	if err := goBuild("../..", "./cmd/weir", p.binary, "CGO_ENABLED=0"); err != nil {
-		t.Fatal(err)
-	}
+	p := participant{Store: stores.Weir(), binary: binary}
 	p.Settle = func(context.Context, *http.Client, *stores.Job) (bool, error) { return true, nil }
 	p.Quiet = time.Second
 	pushes, truth, err := mixed.Write(filepath.Join(dir, "pushes"), o.corpus(time.Now()))
@@ -72,6 +71,36 @@ func TestWeir(t *testing.T) {
 	for _, want := range []string{"| weir |", "**wrong**", "other, " + string(stores.JSON503)} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+// binary is weir, built once for all tests.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "weir-bench-")
+	if err == nil {
+		binary = filepath.Join(dir, "weir")
+		err = goBuild("../..", "./cmd/weir", binary, "CGO_ENABLED=0")
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		log.Print(err)
+	}
+	os.Exit(code)
+}
+
+// TestUp has weir up read what is written; the modes fail if anything is
+// missing in the end.
+func TestUp(t *testing.T) {
+	o := &options{seed: 1, cpu: -1, ownCPU: -1, duration: time.Second, lines: 1000}
+	for name, mode := range map[string]func(context.Context, string, []participant) error{"latency": o.latency, "laptop": o.laptop} {
+		if err := mode(t.Context(), t.TempDir(), []participant{{Store: stores.Weir(), binary: binary}}); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
