@@ -133,10 +133,10 @@ func (a *answer) close() error {
 	if a.err == nil && a.s.cfg.Limits.Write > 0 {
 		_ = a.rc.SetWriteDeadline(time.Time{})
 	}
-	if cap(a.buf) <= 8*answerBuffer {
-		buffers.Put(&a.buf)
+	buf := a.buf
+	if a.buf = nil; cap(buf) <= 8*answerBuffer {
+		buffers.Put(&buf)
 	}
-	a.buf = nil
 	if a.err != nil {
 		return &httpError{statusGone, "the client does not read its answer: " + a.err.Error()}
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // Limits bound what requests may cost. Zero values mean the defaults, negative
-// ones no limit (of Concurrency, Tails and Body: the default).
+// ones no limit (of Concurrency, Tails and TailRows: the default).
 type Limits struct {
 	// Query is what one query may cost; MaxResult bounds the memory of an
 	// answer. Defaults: 1 TiB of lines, 5 000 000 000 rows, 20 000 series, 8 000 000
