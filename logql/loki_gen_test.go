@@ -127,7 +127,7 @@ func (g *lokiGen) labelFilter(depth int) string {
 
 func (g *lokiGen) format() string {
 	return one(g, `| line_format "{{.status}} {{.user}}"`, `| line_format "{{__line__ | upper}}"`, "| line_format `{{if eq .status \"200\"}}fine{{else}}{{.path}}{{end}}`", "| line_format `{{.nothing}}x{{.n}}`",
-		`| label_format st=total`, `| label_format status="{{.status}}!"`, `| label_format was=total, both="{{.status}}{{.n}}"`, `| label_format level="{{.level | upper}}", pod=app`, `| label_format zone="{{.nothing}}"`,
+		`| label_format st=total`, `| label_format both="{{.status}}!"`, `| label_format was=total, both="{{.status}}{{.n}}"`, `| label_format level="{{.level | upper}}", pod=app`, `| label_format zone="{{.nothing}}"`,
 		`| drop status`, `| drop user, pod`, `| drop level="error"`, `| drop pod=~"p[01]", trace`, `| keep status, app`, `| keep level="error", pod`, `| drop __error__`, `| drop __error__, __error_details__`, `| decolorize`,
 		"| line_format `{{ regexReplaceAll \"(\\\\d)(\\\\d+)\" .status \"${2}-${1}\" }} {{ div 7 0 }}`", "| label_format t=`{{ __timestamp__ | unixEpoch }}`", "| label_format b=`{{ .size | bytes }}`, d=`{{ .took | duration_seconds }}`",
 		"| line_format `{{ range $i, $e := fromJson __line__ }}{{ $i }}={{ $e }};{{ end }}`", "| line_format `{{ .took | duration }}|{{ .n | float64 | round }}`", "| line_format `{{ .status | int | add 1 }} {{ .level | title }} {{ .path | urlencode }}`")

@@ -166,14 +166,18 @@ func (e *rangeExpr) appendTo(dst []byte) []byte {
 			dst = appendStage(dst, f)
 		}
 	}
-	dst = append(dst, " ["...)
-	dst = append(appendDuration(dst, e.interval), ']')
-	if e.offset != 0 {
-		dst = appendDuration(append(dst, " offset "...), e.offset)
-	}
-	dst = append(dst, ')')
+	dst = append(e.appendRange(append(dst, ' ')), ')')
 	if e.group != nil {
 		dst = e.group.appendTo(append(dst, ' '))
+	}
+	return dst
+}
+
+// appendRange writes [5m] and the offset.
+func (e *rangeExpr) appendRange(dst []byte) []byte {
+	dst = append(appendDuration(append(dst, '['), e.interval), ']')
+	if e.offset != 0 {
+		dst = appendDuration(append(dst, " offset "...), e.offset)
 	}
 	return dst
 }
@@ -205,36 +209,47 @@ func (e *vectorExpr) appendTo(dst []byte) []byte {
 
 func (e *binaryExpr) appendTo(dst []byte) []byte {
 	dst = e.appendOperand(dst, e.l, false)
-	dst = append(append(append(dst, ' '), e.op...), ' ')
-	if e.bool {
-		dst = append(dst, "bool "...)
-	}
-	if m := e.match; m != nil {
-		if m.on {
-			dst = append(dst, "on "...)
-		} else {
-			dst = append(dst, "ignoring "...)
-		}
-		dst = append(appendNames(dst, m.names), ' ')
-		if m.side != oneToOne {
-			word := "group_left "
-			if m.side == groupRight {
-				word = "group_right "
-			}
-			dst = append(appendNames(append(dst, word...), m.include), ' ')
-		}
-	}
+	dst = append(e.appendOperator(append(dst, ' ')), ' ')
 	return e.appendOperand(dst, e.r, true)
 }
 
+// appendOperator writes the operator and how it matches.
+func (e *binaryExpr) appendOperator(dst []byte) []byte {
+	dst = append(dst, e.op...)
+	if e.bool {
+		dst = append(dst, " bool"...)
+	}
+	m := e.match
+	if m == nil {
+		return dst
+	}
+	word := " ignoring "
+	if m.on {
+		word = " on "
+	}
+	dst = appendNames(append(dst, word...), m.names)
+	switch m.side {
+	case groupLeft:
+		dst = appendNames(append(dst, " group_left "...), m.include)
+	case groupRight:
+		dst = appendNames(append(dst, " group_right "...), m.include)
+	}
+	return dst
+}
+
 func (e *binaryExpr) appendOperand(dst []byte, x MetricExpr, right bool) []byte {
-	b, ok := x.(*binaryExpr)
-	mine := binding(e.op)
-	switch {
-	case !ok, binding(b.op) > mine, binding(b.op) == mine && right == (e.op == "^"):
+	if !e.needsParens(x, right) {
 		return x.appendTo(dst)
 	}
 	return append(x.appendTo(append(dst, '(')), ')')
+}
+
+// needsParens reports whether the operand would be read as something else
+// without parentheses.
+func (e *binaryExpr) needsParens(x MetricExpr, right bool) bool {
+	b, ok := x.(*binaryExpr)
+	mine := binding(e.op)
+	return ok && binding(b.op) <= mine && (binding(b.op) < mine || right != (e.op == "^"))
 }
 
 func (e *numberExpr) appendTo(dst []byte) []byte { return appendFloat(dst, e.value) }
