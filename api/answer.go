@@ -14,6 +14,10 @@ import (
 
 const (
 	answerBuffer = 64 << 10
+	// slowest is how many bytes per second a client must take on average, once
+	// the time for the first ones has passed: a query's slot and memory are held
+	// until the answer is sent.
+	slowest = 64 << 10
 	// gzipFrom is the size from which it is worth compressing.
 	gzipFrom = 1400
 )
@@ -30,6 +34,8 @@ type answer struct {
 	rc     *http.ResponseController
 	zip    *gzip.Writer
 	sent   bool
+	since  time.Time // of the first byte
+	bytes  int64     // to the connection
 	err    error
 }
 
@@ -105,15 +111,25 @@ func (a *answer) flush(last bool) {
 type deadlineWriter struct{ a *answer }
 
 func (d deadlineWriter) Write(p []byte) (n int, err error) {
+	a := d.a
 	for len(p) > 0 && err == nil {
-		if w := d.a.s.cfg.Limits.Write; w > 0 {
+		if w := a.s.cfg.Limits.Write; w > 0 {
+			now := time.Now()
+			if a.since.IsZero() {
+				a.since = now
+			}
+			by := a.since.Add(w + time.Duration(a.bytes/slowest)*time.Second)
+			if soon := now.Add(w); soon.Before(by) {
+				by = soon
+			}
 			// A connection without deadlines (a test's recorder) has no slow reader.
-			_ = d.a.rc.SetWriteDeadline(time.Now().Add(w))
+			_ = a.rc.SetWriteDeadline(by)
 		}
 		var m int
-		m, err = d.a.q.w.Write(p[:min(len(p), answerBuffer)])
+		m, err = a.q.w.Write(p[:min(len(p), answerBuffer)])
 		p = p[m:]
 		n += m
+		a.bytes += int64(m)
 	}
 	return n, err
 }

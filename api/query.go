@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 
 	"github.com/weirlog/weir/logql"
@@ -39,7 +40,12 @@ func (s *Server) queryRange(ctx context.Context, q *request) error {
 		return badRequest("end timestamp must not be before or equal to start time")
 	}
 	p := logql.Params{Start: start, End: end, Now: q.now, Limits: s.cfg.Limits.Query}
-	if p.Limit, err = positive(q.form, "limit", defaultLimit, orMax(s.cfg.Limits.Entries)); err != nil {
+	log, isLog := expr.(*logql.LogExpr)
+	most := math.MaxInt
+	if isLog {
+		most = orMax(s.cfg.Limits.Entries)
+	}
+	if p.Limit, err = positive(q.form, "limit", defaultLimit, most); err != nil {
 		return err
 	}
 	if p.Direction, err = direction(q.form); err != nil {
@@ -48,7 +54,7 @@ func (s *Server) queryRange(ctx context.Context, q *request) error {
 	if p.Step, err = step(q.form, start, end); err != nil {
 		return err
 	}
-	if log, ok := expr.(*logql.LogExpr); ok {
+	if isLog {
 		apart, err := interval(q.form)
 		if err != nil {
 			return err

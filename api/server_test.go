@@ -413,6 +413,41 @@ func TestCompression(t *testing.T) {
 	}
 }
 
+// slowly is a client that takes its time, which the test's clock does not show.
+type slowly struct {
+	httptest.ResponseRecorder
+	by []time.Time
+}
+
+func (c *slowly) SetWriteDeadline(t time.Time) error {
+	c.by = append(c.by, t)
+	return nil
+}
+
+// TestDeadlinesOfAnAnswer looks at the deadlines that a large answer sets: each
+// piece has its time, and all together have what a slow line needs.
+func TestDeadlinesOfAnAnswer(t *testing.T) {
+	s := newServer(t, Config{Store: large(1 << 20), Limits: Limits{Write: time.Hour}})
+	c := &slowly{ResponseRecorder: *httptest.NewRecorder()}
+	began := time.Now()
+	s.ServeHTTP(c, httptest.NewRequest("GET", v1+"query_range?"+form("query", `{app="large"}`, "limit", "50000").Encode(), nil))
+	if len(c.by) < 10 || !c.by[len(c.by)-1].IsZero() {
+		t.Fatalf("deadlines %v", c.by)
+	}
+	for _, by := range c.by[:len(c.by)-1] {
+		if by.Before(began.Add(time.Hour)) || by.After(time.Now().Add(time.Hour)) {
+			t.Errorf("a deadline %v from now", time.Until(by))
+		}
+	}
+	a := &answer{s: s, q: &request{w: c}, rc: http.NewResponseController(c), since: began.Add(-time.Hour), bytes: 10 * slowest}
+	if _, err := (deadlineWriter{a}).Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if by := c.by[len(c.by)-1]; !by.Equal(began.Add(10 * time.Second)) {
+		t.Errorf("after an hour and ten times what a second takes: %v from the begin", by.Sub(began))
+	}
+}
+
 // TestSlowReader asks for a large answer and does not read it: the answer is
 // given up, and the slot is free again.
 func TestSlowReader(t *testing.T) {
