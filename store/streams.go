@@ -13,7 +13,8 @@ import (
 // indexLabels are the canonical attributes that are labels of the index; the
 // other canonical ones are structured metadata, the same for all rows of a
 // stream. Attributes with other names were labels where they came from, and are
-// labels here.
+// labels here, unless there is a dot in the name: no label has one, but what
+// OpenTelemetry says of a resource does, and its values may be many.
 var indexLabels = map[string]bool{
 	record.AttrCluster: true, record.AttrNamespace: true, record.AttrNode: true, record.AttrWorkload: true, record.AttrApp: true,
 	record.AttrService: true, record.AttrContainer: true, record.AttrPod: true, record.AttrStream: true, record.AttrInput: true, record.AttrTenant: true,
@@ -26,12 +27,15 @@ var serviceLabels = []string{
 	"k8s_container_name", "component", "workload", "job", "k8s_job_name",
 }
 
-// service is the value of the label service_name for a stream with these labels.
-func service(labels []record.Attr) string {
+// service is the value of the label service_name for a stream with these labels
+// and, in another set, this resource.
+func service(sets ...[]record.Attr) string {
 	for _, name := range serviceLabels {
-		for _, a := range labels {
-			if a.Name == name {
-				return a.Value
+		for _, set := range sets {
+			for _, a := range set {
+				if a.Name == name {
+					return a.Value
+				}
 			}
 		}
 	}
@@ -66,12 +70,17 @@ func streamOf(s *record.Stream) columns.Stream {
 		}
 	}
 	for _, a := range s.Attrs() {
-		if _, canonical := indexLabels[a.Name]; !canonical {
+		if _, canonical := indexLabels[a.Name]; !canonical && !strings.Contains(a.Name, ".") {
 			add(&out.Labels, a.Name, a.Value)
 		}
 	}
+	for _, a := range s.Attrs() {
+		if _, canonical := indexLabels[a.Name]; !canonical && strings.Contains(a.Name, ".") {
+			add(&out.Resource, a.Name, a.Value)
+		}
+	}
 	if !slices.ContainsFunc(out.Labels, func(a record.Attr) bool { return a.Name == record.AttrService }) {
-		out.Labels = append(out.Labels, record.Attr{Name: record.AttrService, Value: service(out.Labels)})
+		out.Labels = append(out.Labels, record.Attr{Name: record.AttrService, Value: service(out.Labels, out.Resource)})
 	}
 	for _, a := range s.Labels() {
 		add(&out.Resource, "label_"+a.Name, a.Value)
