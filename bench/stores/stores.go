@@ -89,7 +89,7 @@ func (a *Ask) Request(ctx context.Context, base string) (*http.Request, error) {
 }
 
 // All returns every store, weir first.
-func All() []Store { return []Store{Weir(), Loki(), VictoriaLogs(), DuckDB()} }
+func All() []Store { return []Store{Weir(), Loki(), VictoriaLogs(), VictoriaLogsText(), DuckDB()} }
 
 // Find returns the path of the store's program as for a peer.
 func (s *Store) Find() (string, bool) {

@@ -18,9 +18,26 @@ import (
 
 // VictoriaLogs is VictoriaLogs on a single node. It takes Loki's pushes; lines
 // that are JSON become fields, msg the message, as its documentation has it.
+// Searches look into the message only.
 func VictoriaLogs() Store {
+	s := victoria("/insert/loki/api/v1/push?_msg_field=msg")
+	s.Name = "victoria-logs"
+	s.Asks = victoriaAsks
+	return s
+}
+
+// VictoriaLogsText is the same with lines kept as they are: the message is the
+// line, and JSON is parsed when somebody asks, as with Loki.
+func VictoriaLogsText() Store {
+	s := victoria("/insert/loki/api/v1/push?disable_message_parsing=1")
+	s.Name = "victoria-logs-text"
+	s.Asks = victoriaTextAsks
+	return s
+}
+
+func victoria(push string) Store {
 	return Store{
-		Name: "victoria-logs", Programs: []string{"victoria-logs", "victoria-logs-prod"},
+		Programs: []string{"victoria-logs", "victoria-logs-prod", "victoria-logs/victoria-logs"},
 		Version: func(binary string) (string, error) {
 			out, err := exec.Command(binary, "-version").CombinedOutput()
 			return strings.TrimSpace(string(out)), err
@@ -32,7 +49,7 @@ func VictoriaLogs() Store {
 			}}, nil
 		},
 		Ready: "/health",
-		Push:  "/insert/loki/api/v1/push?_msg_field=msg",
+		Push:  push,
 		Settle: func(ctx context.Context, c *http.Client, j *Job) (bool, error) {
 			if _, err := call(ctx, c, http.MethodGet, j.URL()+"/internal/force_flush"); err != nil {
 				return false, err
@@ -42,22 +59,24 @@ func VictoriaLogs() Store {
 		},
 		Quiet: 20 * time.Second,
 		Data:  []string{"data"},
-		Asks:  victoriaAsks,
 	}
 }
+
+// all is the selector of every stream.
+var all = fmt.Sprintf("{cluster=%q}", mixed.Cluster)
 
 // victoriaAsks are the queries in LogsQL. It searches words where others search
 // bytes; both ways are asked.
 func victoriaAsks(q Query, t *mixed.Truth) []Ask {
-	all := fmt.Sprintf("{cluster=%q}", mixed.Cluster)
 	level := ` | format if (detected_level:"") "<level>" as detected_level`
+	in := strings.Join(errorLevels, ",")
 	switch q {
 	case Needle:
-		return words(t, all, t.Needle)
+		return words(t, t.Needle)
 	case AbsentPhrase:
-		return words(t, all, mixed.Absent)
+		return words(t, mixed.Absent)
 	case LastOfLabel:
-		return []Ask{victoriaLines(t, "", fmt.Sprintf("{app=%q} | sort by (_time) desc limit %d", mixed.App, mixed.Last))}
+		return []Ask{victoriaLines(t, "", fmt.Sprintf("{app=%q} | sort by (_time desc) limit %d", mixed.App, mixed.Last))}
 	case LiteralCount:
 		return []Ask{victoriaStats(t, fmt.Sprintf("%s ~%q | stats count() n", all, mixed.Literal), "")}
 	case JSON503:
@@ -69,7 +88,6 @@ func victoriaAsks(q Query, t *mixed.Truth) []Ask {
 	case MinutesByApp:
 		return []Ask{victoriaRange(t, all+" | stats by (app) count() n", "app")}
 	case ErrorsByMinute:
-		in := strings.Join(errorLevels, ",")
 		return []Ask{victoriaRange(t, fmt.Sprintf("%s (detected_level:in(%s) or level:in(%s))%s | stats by (detected_level) count() n", all, in, in, level), "detected_level")}
 	case Volume:
 		return []Ask{victoriaRange(t, all+level+" | stats by (detected_level) count() n", "detected_level")}
@@ -77,7 +95,25 @@ func victoriaAsks(q Query, t *mixed.Truth) []Ask {
 	return nil
 }
 
-func words(t *mixed.Truth, all, text string) []Ask {
+// victoriaTextAsks differ where members of JSON lines are asked for. Words that
+// such lines must have come first, as the documentation advises.
+func victoriaTextAsks(q Query, t *mixed.Truth) []Ask {
+	const level = ` | unpack_json if (detected_level:"") fields (level) | format if (detected_level:"") "<level>" as detected_level`
+	in, or := strings.Join(errorLevels, ","), strings.Join(errorLevels, " or ")
+	switch q {
+	case JSON503:
+		return []Ask{victoriaStats(t, all+" http_status 503 | unpack_json fields (http_status) | filter http_status:=503 | stats count() n", "")}
+	case TopRoutes:
+		return []Ask{victoriaStats(t, all+" http_route | unpack_json fields (http_route) | filter http_route:* | stats by (http_route) count() n | sort by (n desc) limit 10", "http_route")}
+	case ErrorsByMinute:
+		return []Ask{victoriaRange(t, fmt.Sprintf(`%s (detected_level:in(%s) or detected_level:"" (%s))%s | filter detected_level:in(%s) | stats by (detected_level) count() n`, all, in, or, level, in), "detected_level")}
+	case Volume:
+		return []Ask{victoriaRange(t, all+level+" | stats by (detected_level) count() n", "detected_level")}
+	}
+	return victoriaAsks(q, t)
+}
+
+func words(t *mixed.Truth, text string) []Ask {
 	return []Ask{victoriaLines(t, "words", fmt.Sprintf("%s %q", all, text)), victoriaLines(t, "bytes", fmt.Sprintf("%s ~%q", all, text))}
 }
 
