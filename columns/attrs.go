@@ -1,6 +1,7 @@
 package columns
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/parquet-go/parquet-go/format"
@@ -65,20 +66,25 @@ func (w *Writer) attrIndexes(values int) ([]int32, bool) {
 	if values == 0 {
 		return nil, w.attrDict.n > 0
 	}
-	fresh := map[string]struct{}{}
-	bytes := 0
+	clear(w.fresh)
+	fresh := w.fresh
+	size := 0
 	for i := range values {
 		t := w.plain[w.attrOff[i]:w.attrOff[i+1]]
+		if len(fresh) > values/2+1 {
+			w.noteNames(t)
+			continue
+		}
 		if _, ok := w.attrDict.index[string(t)]; ok {
 			continue
 		}
 		if _, ok := fresh[string(t)]; !ok {
 			fresh[string(t)] = struct{}{}
 			w.noteNames(t)
-			bytes += len(t)
+			size += len(t)
 		}
 	}
-	if len(fresh) > values/2+1 || w.attrDict.n+len(fresh) > maxAttrDict || len(w.attrDict.plain)+bytes > maxAttrDictBytes {
+	if len(fresh) > values/2+1 || w.attrDict.n+len(fresh) > maxAttrDict || len(w.attrDict.plain)+size > maxAttrDictBytes {
 		return nil, false
 	}
 	indexes := make([]int32, values)
@@ -88,12 +94,25 @@ func (w *Writer) attrIndexes(values int) ([]int32, bool) {
 	return indexes, true
 }
 
+// noteNames notes the names that the text of attributes has.
 func (w *Writer) noteNames(t []byte) {
+	// Mostly it is the one that the text before had.
+	if p := w.oneName; len(p) > 0 && bytes.HasPrefix(t, p) && bytes.IndexByte(t[len(p):], '"') == len(t)-len(p)-2 && t[len(t)-3] != '\\' {
+		return
+	}
+	w.oneName = w.oneName[:0]
+	n := 0
 	w.fields.attrs.Pairs(t, func(name, _ []byte) {
 		if _, ok := w.names[string(name)]; !ok {
 			w.names[string(name)] = struct{}{}
 		}
+		if n++; n == 1 && len(t) > len(name)+6 && bytes.HasPrefix(t[2:], name) && string(t[2+len(name):][:3]) == `":"` {
+			w.oneName = append(w.oneName, t[:len(name)+5]...)
+		}
 	})
+	if n != 1 {
+		w.oneName = w.oneName[:0]
+	}
 }
 
 // AttrReader takes the text of attributes apart. The zero AttrReader is ready.

@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // Page is where a page's content stands in the Parquet file, behind its header.
@@ -99,14 +102,23 @@ const (
 	indexVersion = 1
 	// IndexHeaderSize is the size of the header that ParseIndexHeader reads.
 	IndexHeaderSize = 24
-	maxIndex        = 1 << 30
+	maxIndex        = 1 << 28
 )
+
+// indexCodec compresses indexes; both may be used concurrently.
+var indexCodec = sync.OnceValues(func() (*zstd.Encoder, *zstd.Decoder) {
+	// With these options neither can fail.
+	enc, _ := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
+	dec, _ := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(maxIndex))
+	return enc, dec
+})
 
 // AppendIndex appends the whole index file of x: header, index, filter.
 func AppendIndex(dst []byte, x *Index, filter []byte) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, IndexHeaderSize)...)
-	dst = x.append(dst)
+	enc, _ := indexCodec()
+	dst = enc.EncodeAll(x.append(nil), dst)
 	h := dst[start:]
 	copy(h, indexMagic)
 	binary.LittleEndian.PutUint32(h[8:], indexVersion)
@@ -148,7 +160,12 @@ func ParseIndex(p []byte) (*Index, error) {
 	if binary.LittleEndian.Uint32(p[16:]) != checksum(body) {
 		return nil, fmt.Errorf("index: sum: %w", ErrDamaged)
 	}
-	d := &decoder{p: body}
+	_, dec := indexCodec()
+	raw, err := dec.DecodeAll(body, nil)
+	if err != nil {
+		return nil, fmt.Errorf("index: %w: %w", err, ErrDamaged)
+	}
+	d := &decoder{p: raw}
 	x := d.index()
 	if d.bad || len(d.p) != 0 {
 		return nil, fmt.Errorf("index: content: %w", ErrDamaged)

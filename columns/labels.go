@@ -84,11 +84,22 @@ func (w *Writer) labelChunks() ([]*chunk, error) {
 	return out, nil
 }
 
-// runChunk fills c with a dictionary and one page, uncompressed.
+// minCompressed is the size of pages that are worth compressing.
+const minCompressed = 512
+
+// runChunk fills c with a dictionary and one page, compressed if it helps.
 func (w *Writer) runChunk(c *chunk, dictionary []byte, n int, data []byte) error {
-	if _, err := c.page(&w.pages, dictionary, len(dictionary), n, format.Plain, true, c.keep); err != nil {
+	storedDict, storedData := dictionary, data
+	if size := len(dictionary) + len(data); size >= minCompressed {
+		w.tmp = w.zstd.EncodeAll(dictionary, w.tmp[:0])
+		w.stored = w.zstd.EncodeAll(data, w.stored[:0])
+		if len(w.tmp)+len(w.stored) < size*9/10 {
+			c.codec, storedDict, storedData = format.Zstd, w.tmp, w.stored
+		}
+	}
+	if _, err := c.page(&w.pages, storedDict, len(dictionary), n, format.Plain, true, c.keep); err != nil {
 		return err
 	}
-	_, err := c.page(&w.pages, data, len(data), int(w.x.Rows), format.RLEDictionary, false, c.keep)
+	_, err := c.page(&w.pages, storedData, len(data), int(w.x.Rows), format.RLEDictionary, false, c.keep)
 	return err
 }

@@ -65,14 +65,17 @@ type Writer struct {
 	attrOff  []uint32 // of the texts in attrPlain
 	plain    []byte
 	plainAll bool
+	fresh    map[string]struct{} // of one span
 	names    map[string]struct{}
+	oneName  []byte // how the last text began, if it had one name
 	fields   promoter
 }
 
 // NewWriter returns a Writer without a segment: call Reset.
 func NewWriter() (*Writer, error) {
-	// The window needs not be larger than a page; sums are our own.
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1),
+	// The window needs not be larger than a page; sums are our own. The next level
+	// takes half as much time again, and of sorted logs makes no less.
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(512<<10), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, fmt.Errorf("zstd: %w", err)
@@ -116,9 +119,10 @@ func (w *Writer) Reset(out io.Writer, streams []Stream) error {
 	w.attrDict.reset()
 	w.plainAll = false
 	if w.names == nil {
-		w.names = make(map[string]struct{})
+		w.names, w.fresh = make(map[string]struct{}), make(map[string]struct{})
 	}
 	clear(w.names)
+	w.oneName = w.oneName[:0]
 	w.fields.reset()
 	return w.out([]byte(parquetMagic))
 }

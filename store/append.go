@@ -162,6 +162,8 @@ func (s *Store) accept(p *plan) {
 	index := map[record.ID]uint32{}
 	var f *source
 	var fid record.ID
+	var last *record.Stream
+	var number uint32
 	kept := p.rows[:0]
 	for _, w := range p.rows {
 		r := w.b.Record(int(w.i))
@@ -196,7 +198,10 @@ func (s *Store) accept(p *plan) {
 			}
 			w.source = n
 		}
-		w.stream = s.active.intern(ref.Stream)
+		if ref.Stream != last {
+			last, number = ref.Stream, s.intern(ref.Stream)
+		}
+		w.stream = number
 		p.meta += 40
 		p.data += int(r.Body.Len) + int(w.attrs.Len)
 		kept = append(kept, w)
@@ -235,11 +240,10 @@ func (s *Store) touch(f *source) {
 func (s *Store) encode(p *plan) {
 	m := s.active
 	defined := m.defined
-	var head []byte
-	head = append(head, kindRows)
+	head := append(s.head[:0], kindRows)
 	head = binary.AppendUvarint(head, uint64(len(m.streams)-defined))
 	for i := defined; i < len(m.streams); i++ {
-		key := streamKey(nil, &m.streams[i])
+		key := m.keys[i]
 		head = binary.AppendUvarint(head, uint64(i))
 		head = binary.AppendUvarint(head, uint64(len(key)))
 		head = append(head, key...)
@@ -269,6 +273,9 @@ func (s *Store) encode(p *plan) {
 			head = binary.AppendUvarint(head, uint64(w.at.From))
 			head = binary.AppendUvarint(head, uint64(w.at.To-w.at.From)<<1|wide)
 		}
+	}
+	if s.head = head; cap(head) > 1<<20 {
+		s.head = nil
 	}
 	m.defined = len(m.streams)
 	p.meta = frameHeader + 4 + len(head)

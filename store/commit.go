@@ -118,7 +118,7 @@ func (s *Store) streamFrame(m *memtable, g *group) []byte {
 	b = append(b, 0, 0, 0, 0, kindStreams)
 	b = binary.AppendUvarint(b, uint64(n))
 	for i := range n {
-		key := streamKey(nil, &m.streams[i])
+		key := m.keys[i]
 		b = binary.AppendUvarint(b, uint64(i))
 		b = binary.AppendUvarint(b, uint64(len(key)))
 		b = append(b, key...)
@@ -156,7 +156,7 @@ func (s *Store) rotate() bool {
 	}
 	m.nextWAL = s.wal.n + 1
 	s.sealed = m
-	s.active = newMemtable(m.nextWAL)
+	s.active = newMemtable(m.nextWAL, s.pool)
 	s.full = false
 	s.makeRoom()
 	if s.onRotate != nil {

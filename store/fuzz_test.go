@@ -40,7 +40,7 @@ func FuzzReplayFrame(f *testing.F) {
 		if err := cfg.setDefaults(); err != nil {
 			t.Fatal(err)
 		}
-		s := &Store{cfg: cfg, pool: newChunkPool(1 << 20), sources: map[record.ID]*source{}, changed: map[record.ID]struct{}{}, active: newMemtable(1)}
+		s := &Store{cfg: cfg, pool: newChunkPool(1 << 20), sources: map[record.ID]*source{}, changed: map[record.ID]struct{}{}, active: newMemtable(1, newChunkPool(1<<20))}
 		rows, _, _ := s.replayFrame(p, map[uint64]uint32{}, true, true)
 		if rows > len(p) {
 			t.Fatalf("%d rows of %d bytes", rows, len(p))

@@ -22,6 +22,7 @@ type memtable struct {
 	chunks   [][]byte
 	rows     []memRow
 	streams  []columns.Stream
+	keys     []string // of streams
 	byKey    map[string]uint32
 	known    map[*record.Stream]uint32
 	bytes    int64 // of chunks in use
@@ -59,38 +60,53 @@ type memRow struct {
 
 const chunkSize = 1 << 20
 
-// maxKnown bounds the cache of streams by pointer.
+// maxKnown bounds the caches of streams by pointer.
 const maxKnown = 1 << 14
 
-func newMemtable(wal uint64) *memtable {
-	m := &memtable{firstWAL: wal, byKey: make(map[string]uint32), known: make(map[*record.Stream]uint32), min: math.MaxInt64, max: math.MinInt64}
+func newMemtable(wal uint64, pool *chunkPool) *memtable {
+	m := &memtable{rows: pool.rows(), firstWAL: wal, byKey: make(map[string]uint32), known: make(map[*record.Stream]uint32), min: math.MaxInt64, max: math.MinInt64}
 	m.refs.Store(1) // the store's own, until it is flushed
 	return m
 }
 
-// intern returns the number of a stream.
+// internedStream is a stream and its key.
+type internedStream struct {
+	columns.Stream
+	key string
+}
+
+// intern returns the number of a stream in the active memtable. mu is held.
 //
 // A stream that is interned for a row and then not in a frame stays without
 // harm: the next frame defines it.
-func (m *memtable) intern(s *record.Stream) uint32 {
-	if n, ok := m.known[s]; ok {
+func (s *Store) intern(st *record.Stream) uint32 {
+	m := s.active
+	if n, ok := m.known[st]; ok {
 		return n
 	}
-	n := m.internStream(streamOf(s))
+	in := s.interned[st]
+	if in == nil {
+		in = &internedStream{Stream: streamOf(st)}
+		in.key = string(streamKey(nil, &in.Stream))
+		if len(s.interned) >= maxKnown {
+			clear(s.interned)
+		}
+		s.interned[st] = in
+	}
+	n := m.internStream(in)
 	if len(m.known) >= maxKnown {
 		clear(m.known)
 	}
-	m.known[s] = n
+	m.known[st] = n
 	return n
 }
 
-func (m *memtable) internStream(s columns.Stream) uint32 {
-	key := streamKey(nil, &s)
-	n, ok := m.byKey[string(key)]
+func (m *memtable) internStream(in *internedStream) uint32 {
+	n, ok := m.byKey[in.key]
 	if !ok {
 		n = uint32(len(m.streams))
-		m.streams = append(m.streams, s)
-		m.byKey[string(key)] = n
+		m.streams, m.keys = append(m.streams, in.Stream), append(m.keys, in.key)
+		m.byKey[in.key] = n
 	}
 	return n
 }
@@ -127,9 +143,9 @@ func (m *memtable) rollback() {
 	k := m.committed
 	m.rows = m.rows[:k.rows]
 	for i := k.streams; i < len(m.streams); i++ {
-		delete(m.byKey, string(streamKey(nil, &m.streams[i])))
+		delete(m.byKey, m.keys[i])
 	}
-	m.streams, m.defined = m.streams[:k.streams], k.streams
+	m.streams, m.keys, m.defined = m.streams[:k.streams], m.keys[:k.streams], k.streams
 	clear(m.known)
 	m.chunks = m.chunks[:k.chunks]
 	if k.chunks > 0 {
@@ -171,26 +187,37 @@ func (v *view) body(r *memRow) []byte {
 // sorted returns the rows' numbers by (day, stream, time), of equal ones the
 // earlier first; streams are in the order that rank says.
 func (v *view) sorted(rank []uint32, days map[int64]int64) []uint32 {
-	one := len(days) == 1
-	order := make([]uint32, len(v.rows))
-	for i := range order {
-		order[i] = uint32(i)
+	// By stream first, keeping the order in which they came, which is that of time
+	// but for a few.
+	next := make([]uint32, len(rank)+1)
+	for i := range v.rows {
+		next[rank[v.rows[i].stream]+1]++
 	}
-	slices.SortFunc(order, func(a, b uint32) int {
-		x, y := &v.rows[a], &v.rows[b]
-		if !one {
-			if c := cmp.Compare(days[dayOf(x.time)], days[dayOf(y.time)]); c != 0 {
-				return c
-			}
+	for i := 1; i < len(next); i++ {
+		next[i] += next[i-1]
+	}
+	order := make([]uint32, len(v.rows))
+	for i := range v.rows {
+		k := &next[rank[v.rows[i].stream]]
+		order[*k] = uint32(i)
+		*k++
+	}
+	for from := 0; from < len(order); {
+		stream := v.rows[order[from]].stream
+		to, ascending := from+1, true
+		for ; to < len(order) && v.rows[order[to]].stream == stream; to++ {
+			ascending = ascending && v.rows[order[to-1]].time <= v.rows[order[to]].time
 		}
-		if c := cmp.Compare(rank[x.stream], rank[y.stream]); c != 0 {
-			return c
+		if !ascending {
+			slices.SortStableFunc(order[from:to], func(a, b uint32) int { return cmp.Compare(v.rows[a].time, v.rows[b].time) })
 		}
-		if c := cmp.Compare(x.time, y.time); c != 0 {
-			return c
-		}
-		return cmp.Compare(a, b)
-	})
+		from = to
+	}
+	if len(days) > 1 {
+		slices.SortStableFunc(order, func(a, b uint32) int {
+			return cmp.Compare(days[dayOf(v.rows[a].time)], days[dayOf(v.rows[b].time)])
+		})
+	}
 	return order
 }
 
@@ -205,13 +232,36 @@ func dayOf(t int64) int64 {
 	return d
 }
 
-// chunkPool keeps the chunks of memtables that are gone.
+// chunkPool keeps the memory of memtables that are gone.
 type chunkPool struct {
 	free chan []byte
+	list chan []memRow
 }
 
 func newChunkPool(bytes int64) *chunkPool {
-	return &chunkPool{make(chan []byte, bytes/chunkSize+1)}
+	return &chunkPool{make(chan []byte, bytes/chunkSize+1), make(chan []memRow, 2)}
+}
+
+func (p *chunkPool) rows() []memRow {
+	select {
+	case r := <-p.list:
+		return r
+	default:
+		return nil
+	}
+}
+
+// maxPooledRows bounds the list of rows that is kept.
+const maxPooledRows = 1 << 20
+
+func (p *chunkPool) putRows(r []memRow) {
+	if cap(r) > maxPooledRows {
+		return
+	}
+	select {
+	case p.list <- r[:0]:
+	default:
+	}
 }
 
 func (p *chunkPool) get(n int) []byte {

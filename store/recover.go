@@ -284,7 +284,7 @@ func (s *Store) replay() error {
 		s.wal.n = files[len(files)-1]
 	}
 	s.wal.n = max(s.wal.n, m.floor)
-	s.active = newMemtable(first)
+	s.active = newMemtable(first, s.pool)
 	next, err := s.readLog(files, 0)
 	for i, n := range files {
 		if err != nil {
@@ -418,7 +418,7 @@ func (s *Store) flushRecovered(next uint64) error {
 	s.publish(s.newSegments(infos), nil)
 	a.refs.Add(-1)
 	s.release(v)
-	s.active = newMemtable(next)
+	s.active = newMemtable(next, s.pool)
 	s.recovery.Quarantined = append(s.recovery.Quarantined, s.removeLogs(next)...)
 	return nil
 }
@@ -514,11 +514,12 @@ func (s *Store) replayFrame(payload []byte, ids map[uint64]uint32, fresh, partly
 	m := s.active
 	for n := head.u(); n > 0 && !head.bad; n-- {
 		id := head.u()
-		st, ok := parseStream(head.bytes(head.u()))
+		key := head.bytes(head.u())
+		st, ok := parseStream(key)
 		if !ok || head.bad {
 			return 0, 0, false
 		}
-		ids[id] = m.internStream(st)
+		ids[id] = m.internStream(&internedStream{st, string(key)})
 	}
 	if kind[0] == kindStreams || !fresh {
 		return 0, 0, !head.bad

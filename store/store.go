@@ -38,7 +38,9 @@ type Store struct {
 	changed  map[record.ID]struct{} // sources, since the last rotation
 	segments []*segment             // live, by number
 	frameSeq uint64
+	head     []byte // of a frame, while it is made
 	tails    map[*Tail]struct{}
+	interned map[*record.Stream]*internedStream
 	forgot   []record.ID // sources that were forgotten, for the manifest
 
 	keepMu      sync.Mutex // held during retention and compaction; before the others
@@ -76,7 +78,7 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, fs: cfg.FS, log: cfg.Log,
 		pool: newChunkPool(2 * cfg.MemtableBytes), room: make(chan struct{}), flushed: make(chan struct{}),
-		sources: make(map[record.ID]*source), changed: make(map[record.ID]struct{}), tails: make(map[*Tail]struct{}),
+		sources: make(map[record.ID]*source), changed: make(map[record.ID]struct{}), tails: make(map[*Tail]struct{}), interned: make(map[*record.Stream]*internedStream),
 		damagedWAL: make(map[uint64]bool), busy: make(map[uint64]bool),
 		wake: make(chan struct{}, 1), flushWake: make(chan struct{}, 1), keepWake: make(chan struct{}, 1),
 	}
@@ -165,7 +167,8 @@ func poke(c chan struct{}) {
 func (s *Store) release(v *view) {
 	if v != nil && v.m.refs.Add(-1) == 0 {
 		s.pool.put(v.m.chunks)
-		v.m.chunks = nil
+		s.pool.putRows(v.m.rows)
+		v.m.chunks, v.m.rows = nil, nil
 	}
 }
 
