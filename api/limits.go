@@ -42,7 +42,7 @@ type Limits struct {
 	Tails    int
 	TailRows int
 	// Write is how long the client may take to accept 64 KiB, or a message of a
-	// tail. Default 30 s.
+	// tail, or to send a form. Default 30 s.
 	Write time.Duration
 }
 

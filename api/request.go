@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -116,14 +117,29 @@ func (s *Server) serve(w *statusWriter, r *http.Request, began time.Time, o opti
 
 // readForm returns the parameters of the URL and, of a POST, of the form in its
 // body, which count before those of the URL.
-func (s *Server) readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+func (s *Server) readForm(w http.ResponseWriter, r *http.Request) (form url.Values, err error) {
 	if l := s.cfg.Limits.Form; l > 0 {
 		r.Body = http.MaxBytesReader(w, r.Body, l)
+	}
+	if l := s.cfg.Limits.Write; l > 0 && r.Method == http.MethodPost {
+		// As long as for what the client must accept. A connection without
+		// deadlines (a test's recorder) has no slow sender.
+		rc := http.NewResponseController(w)
+		_ = rc.SetReadDeadline(time.Now().Add(l))
+		defer func() {
+			// After an error the server looks for the rest of the body: not for long.
+			if err == nil {
+				_ = rc.SetReadDeadline(time.Time{})
+			}
+		}()
 	}
 	if err := r.ParseForm(); err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
 			return nil, &httpError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the form has more than %d bytes", large.Limit)}
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, &httpError{http.StatusRequestTimeout, "the form does not come"}
 		}
 		return nil, badRequest("parameters: %v", err)
 	}

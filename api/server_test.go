@@ -478,3 +478,24 @@ func TestSlowReader(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowForm sends the beginning of a form.
+func TestSlowForm(t *testing.T) {
+	s := newServer(t, Config{Store: shop(), Limits: Limits{Write: 20 * time.Millisecond}})
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST %squery_range HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nquery=", v1)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 408 {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+}
