@@ -61,7 +61,21 @@ func (s *Server) queryRange(ctx context.Context, q *request) error {
 		}
 		return s.lines(ctx, q, log, p, apart)
 	}
+	p.Start, p.End = align(p.Start, p.End, p.Step)
 	return s.numbers(ctx, q, expr, p)
+}
+
+// align widens a range to multiples of the step, as Loki's query frontend does:
+// a graph that is asked for again a little later has the same points.
+func align(start, end, step int64) (int64, int64) {
+	a, b := start-mod(start, step), end
+	if m := mod(end, step); m != 0 {
+		b = end - m + step
+	}
+	if a > start || b < end { // at the ends of time
+		return start, end
+	}
+	return a, b
 }
 
 // queryInstant is /query: numbers at one time.

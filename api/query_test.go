@@ -47,9 +47,9 @@ func TestAnswers(t *testing.T) {
 		{"matrix", "query_range", []string{"query", `sum by (app) (count_over_time({namespace="shop"}[10s]))`, "step", "10"}, nil,
 			`{"status":"success","data":{"resultType":"matrix","result":[` +
 				`{"metric":{"app":"api"},"values":[[1700000010,"2"]]},{"metric":{"app":"web"},"values":[[1700000010,"2"]]}]}}`},
-		{"milliseconds", "query_range", []string{"query", `count_over_time({job="raw"}[10s]) / 3`, "start", "1700000005.0625", "end", "1700000005.5", "step", "1"}, nil,
+		{"milliseconds", "query_range", []string{"query", `count_over_time({job="raw"}[10s]) / 3`, "start", "1700000005.51", "end", "1700000005.9", "step", "500ms"}, nil,
 			`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"detected_level":"unknown","job":"raw","service_name":"raw","uid":"6f3c1e1a-2b1c-4d5e-8f90-112233445566"},` +
-				`"values":[[1700000005.062,"0.3333333333333333"]]}]}}`},
+				`"values":[[1700000005.500,"0.3333333333333333"],[1700000006,"0.3333333333333333"]]}]}}`},
 		{"Grafana's health check", "query", []string{"query", `vector(1)+vector(1)`, "time", "1700000000000000000"}, nil,
 			`{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1700000000,"2"]}]}}`},
 		{"scalar", "query", []string{"query", `2^5000`, "time", "2023-11-14T22:13:20.5Z"}, nil,
