@@ -234,7 +234,13 @@ func appendPoint(b []byte, p logql.Point) []byte {
 	}
 	b = strconv.AppendInt(b, ms/1000, 10)
 	if f := ms % 1000; f != 0 {
-		b = append(b, '.', byte('0'+f/100), byte('0'+f/10%10), byte('0'+f%10))
+		b = append(b, '.', byte('0'+f/100))
+		if f%100 != 0 {
+			b = append(b, byte('0'+f/10%10))
+		}
+		if f%10 != 0 {
+			b = append(b, byte('0'+f%10))
+		}
 	}
 	b = append(b, `,"`...)
 	switch {

@@ -49,11 +49,11 @@ func TestAnswers(t *testing.T) {
 				`{"metric":{"app":"api"},"values":[[1700000010,"2"]]},{"metric":{"app":"web"},"values":[[1700000010,"2"]]}]}}`},
 		{"milliseconds", "query_range", []string{"query", `count_over_time({job="raw"}[10s]) / 3`, "start", "1700000005.51", "end", "1700000005.9", "step", "500ms"}, nil,
 			`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"detected_level":"unknown","job":"raw","service_name":"raw","uid":"6f3c1e1a-2b1c-4d5e-8f90-112233445566"},` +
-				`"values":[[1700000005.500,"0.3333333333333333"],[1700000006,"0.3333333333333333"]]}]}}`},
+				`"values":[[1700000005.5,"0.3333333333333333"],[1700000006,"0.3333333333333333"]]}]}}`},
 		{"Grafana's health check", "query", []string{"query", `vector(1)+vector(1)`, "time", "1700000000000000000"}, nil,
 			`{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1700000000,"2"]}]}}`},
 		{"scalar", "query", []string{"query", `2^5000`, "time", "2023-11-14T22:13:20.5Z"}, nil,
-			`{"status":"success","data":{"resultType":"scalar","result":[1700000000.500,"+Inf"]}}`},
+			`{"status":"success","data":{"resultType":"scalar","result":[1700000000.5,"+Inf"]}}`},
 		{"vector", "query", []string{"query", `sum(count_over_time({namespace="shop"} |= "level" [1h]))`, "time", "1700000060"}, nil,
 			`{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1700000060,"4"]}]}}`},
 		{"labels", "labels", nil, nil, `{"status":"success","data":["app","job","namespace","service_name","uid"]}`},
@@ -79,7 +79,7 @@ func TestAnswers(t *testing.T) {
 			`{"status":"success","data":{"resultType":"vector","result":[{"metric":{"service_name":""},"value":[1700000060,"146"]},{"metric":{"app":""},"value":[1700000060,"120"]},` +
 				`{"metric":{"namespace":""},"value":[1700000060,"120"]},{"metric":{"job":""},"value":[1700000060,"26"]},{"metric":{"uid":""},"value":[1700000060,"26"]}]}}`},
 		{"volumes in time", "index/volume_range", []string{"query", `{app=~"web|api"}`, "step", "2s", "start", "1700000001", "end", "1700000004.5"}, nil,
-			`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"app":"api"},"values":[[1700000003.999,"61"],[1700000004.500,"59"]]},` +
+			`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"app":"api"},"values":[[1700000003.999,"61"],[1700000004.5,"59"]]},` +
 				`{"metric":{"app":"web"},"values":[[1700000001.999,"36"],[1700000003.999,"34"]]}]}}`},
 		{"volumes in time by labels", "index/volume_range", []string{"query", `{service_name=~".+"}`, "step", "1h", "aggregateBy", "labels"}, nil,
 			`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"service_name":""},"values":[[1700000060,"216"]]},{"metric":{"app":""},"values":[[1700000060,"190"]]},` +
