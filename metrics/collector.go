@@ -97,6 +97,14 @@ type API struct {
 	Rows, Bytes             int64
 	TailRows, TailDropped   int64
 	ResponseBytes, Panics   int64
+	Pushes                  []Push
+}
+
+// Push is what came in by one protocol.
+type Push struct {
+	Protocol                         string
+	Requests                         map[string]int64 // by result
+	Records, Refused, Bytes, Decoded int64
 }
 
 // Config is the state of the configuration.
@@ -179,6 +187,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.API != nil {
 		collectAPI(emit, s.API)
+		for i := range s.API.Pushes {
+			collectPush(emit, &s.API.Pushes[i])
+		}
 	}
 	emit("weir_config_reload_success", bit(s.Config.LastReloadOK))
 	emit("weir_config_reloads_total", float64(s.Config.Accepted), "accepted")
@@ -281,6 +292,16 @@ func collectAPI(emit emitFunc, a *API) {
 	} {
 		emit("weir_api_"+name, float64(n))
 	}
+}
+
+func collectPush(emit emitFunc, p *Push) {
+	for result, n := range p.Requests {
+		emit("weir_push_requests_total", float64(n), p.Protocol, result)
+	}
+	emit("weir_push_records_total", float64(p.Records), p.Protocol)
+	emit("weir_push_refused_records_total", float64(p.Refused), p.Protocol)
+	emit("weir_push_bytes_total", float64(p.Bytes), p.Protocol)
+	emit("weir_push_decoded_bytes_total", float64(p.Decoded), p.Protocol)
 }
 
 func bit(b bool) float64 {

@@ -28,7 +28,8 @@ func full() Snapshot {
 		}},
 		Kube:  &Kube{Synced: true, LastEvent: time.Now()},
 		Store: &Store{Rows: 5, MaxDisk: 1 << 30, WALErrors: 3, LowDisk: true},
-		API:   &API{Requests: map[[2]string]int64{{"query_range", "2xx"}: 4}, Seconds: map[string]float64{"query_range": 0.5}},
+		API: &API{Requests: map[[2]string]int64{{"query_range", "2xx"}: 4}, Seconds: map[string]float64{"query_range": 0.5},
+			Pushes: []Push{{Protocol: "loki_json", Requests: map[string]int64{"taken": 2}, Records: 7}}},
 	}
 }
 
@@ -56,6 +57,7 @@ func TestEveryMetricIsExportedAndWellFormed(t *testing.T) {
 		`weir_input_lost_bytes_total{input="kubernetes",namespace="shop"} 10`,
 		`weir_dropped_records_total{output="elasticsearch/main",reason="step"} 2`,
 		`weir_store_rows_total 5`, `weir_store_errors_total{place="wal"} 3`, `weir_store_low_disk 1`,
+		`weir_push_requests_total{protocol="loki_json",result="taken"} 2`, `weir_push_records_total{protocol="loki_json"} 7`,
 		`weir_api_requests_total{code="2xx",endpoint="query_range"} 4`,
 		`weir_waiting_records{output="elasticsearch/main"} 2`,
 	} {

@@ -103,6 +103,11 @@ var defs = []def{
 	{"weir_api_tail_rows_total", "Rows sent to tails.", nil, counter},
 	{"weir_api_tail_dropped_rows_total", "Rows not sent to tails that were too slow.", nil, counter},
 	{"weir_api_response_bytes_total", "Bytes of answers, before compression.", nil, counter},
+	{"weir_push_requests_total", "Pushes by protocol and result: taken, partial (some records were refused for good), malformed, too_large, busy (429), unavailable (503), gone (the client went away), other.", []string{"protocol", "result"}, counter},
+	{"weir_push_records_total", "Records that were pushed and are durable.", []string{"protocol"}, counter},
+	{"weir_push_refused_records_total", "Records refused for good of pushes of which the rest was taken.", []string{"protocol"}, counter},
+	{"weir_push_bytes_total", "Bytes of pushes as sent.", []string{"protocol"}, counter},
+	{"weir_push_decoded_bytes_total", "Bytes of pushes, uncompressed.", []string{"protocol"}, counter},
 	{"weir_api_panics_total", "Requests that failed because of a defect of the program.", nil, counter},
 
 	{"weir_kube_synced", "1 when the pods of this node are known from the API server.", nil, gauge},

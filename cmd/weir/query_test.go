@@ -24,6 +24,7 @@ import (
 type fakeLoki struct {
 	lines []fakeLine
 	asked int
+	most  int64 // lines in an answer
 }
 
 type fakeLine struct {
@@ -45,6 +46,10 @@ func (f *fakeLoki) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, name+": "+err.Error(), http.StatusBadRequest)
 		}
 		return n
+	}
+	if num("limit") > f.most {
+		http.Error(w, "max entries limit per query exceeded, limit > max_entries_limit (23 > 9)", http.StatusBadRequest)
+		return
 	}
 	from, to, limit := num("start"), num("end"), int(num("limit"))
 	var hit []fakeLine
@@ -73,9 +78,14 @@ func (f *fakeLoki) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestQueryPages(t *testing.T) {
+	t.Run("as many as asked for", func(t *testing.T) { testQueryPages(t, 1000, 23) })
+	t.Run("fewer", func(t *testing.T) { testQueryPages(t, 70, 200) })
+}
+
+func testQueryPages(t *testing.T, most int64, page int) {
 	const seed = 7
 	rnd := rand.New(rand.NewPCG(seed, seed))
-	f := &fakeLoki{}
+	f := &fakeLoki{most: most}
 	start := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	at := start.UnixNano()
 	for i := range 500 {
@@ -136,7 +146,7 @@ func TestQueryPages(t *testing.T) {
 				}
 				q := &query{
 					flags: &queryFlags{limit: limit, forward: forward, reverse: reverse}, text: expr.String(), expr: expr, lines: true,
-					client: &lokiClient{http: srv.Client(), base: srv.URL, what: "the fake", page: 23}, p: timedPrinter{w}, errOut: io.Discard,
+					client: &lokiClient{http: srv.Client(), base: srv.URL, what: "the fake", page: page}, p: timedPrinter{w}, errOut: io.Discard,
 					ranged: true, from: start, to: start.Add(time.Hour), now: start.Add(time.Hour),
 				}
 				if err := q.run(t.Context()); err != nil {
@@ -164,7 +174,7 @@ func TestQueryPages(t *testing.T) {
 			}
 		}
 	}
-	if f.asked < 100 {
+	if f.asked < 40 {
 		t.Errorf("only %d pages were asked for", f.asked)
 	}
 }

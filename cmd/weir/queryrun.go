@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -127,7 +128,7 @@ func (q *query) runLines(ctx context.Context) (found int, err error) {
 	var held []entry
 	from, to := q.span()
 	left := q.flags.limit
-	size := q.client.page
+	size, most := q.client.page, 50_000
 	seen := make(map[string]int) // of the time where the last page ended
 	var edge int64
 	for {
@@ -136,6 +137,11 @@ func (q *query) runLines(ctx context.Context) (found int, err error) {
 			n = min(n, left+len(seen))
 		}
 		page, err := q.page(ctx, from, to, n, forward)
+		if tooMuch(err) && n > 1 {
+			// Long lines, or a server that gives fewer at a time.
+			size, most = max(1, n/4), n*3/4
+			continue
+		}
 		if err != nil {
 			return found, err
 		}
@@ -173,7 +179,7 @@ func (q *query) runLines(ctx context.Context) (found int, err error) {
 		last := page[len(page)-1].time
 		if len(fresh) == 0 && last == edge {
 			// More lines of one nanosecond than a page has.
-			if size >= 50_000 {
+			if size >= most {
 				q.warnings = append(q.warnings, fmt.Sprintf("more than %d lines have the time %s; some are left out", size, time.Unix(0, edge).UTC().Format(time.RFC3339Nano)))
 				seen, edge = make(map[string]int), 0
 				if forward {
@@ -183,7 +189,7 @@ func (q *query) runLines(ctx context.Context) (found int, err error) {
 				}
 				continue
 			}
-			size = min(2*size, 50_000)
+			size = min(2*size, most)
 			continue
 		}
 		if last != edge {
@@ -206,6 +212,21 @@ func (q *query) runLines(ctx context.Context) (found int, err error) {
 		}
 	}
 	return found, q.p.end()
+}
+
+// tooMuch reports whether an answer would have been larger than the server
+// allows: weir's and Loki's words for too many lines, and too many bytes.
+func tooMuch(err error) bool {
+	var se *serverError
+	if !errors.As(err, &se) {
+		return false
+	}
+	for _, words := range []string{"bytes of answer", "max entries limit", "larger than max"} {
+		if strings.Contains(se.text, words) {
+			return true
+		}
+	}
+	return false
 }
 
 // page gets lines in the order of time, forward or backward.

@@ -105,5 +105,8 @@ func (p *process) apiMetrics() *metrics.API {
 		sum.ResponseBytes += s.ResponseBytes
 		sum.Panics += s.Panics
 	}
+	for _, s := range p.api.public.PushStats() { // the admin socket takes none
+		sum.Pushes = append(sum.Pushes, metrics.Push(s))
+	}
 	return sum
 }
