@@ -118,7 +118,7 @@ func (p *process) degraded() []string {
 	}
 	s := p.keep.Stats()
 	if s.LowDisk {
-		return []string{fmt.Sprintf("the store takes nothing: less than %s is free on the disk of %s", size(int64(p.cfg.Store.MinFree)), p.keep.dir)}
+		return []string{fmt.Sprintf("the store takes nothing: less than %s is free on the disk of %s", size(int64(p.keep.settings.MinFree)), p.keep.dir)}
 	}
 	return nil
 }

@@ -18,7 +18,8 @@ import (
 // it, and the API reads it.
 type keeper struct {
 	*store.Store
-	dir string
+	dir      string
+	settings config.Store
 }
 
 // storeOutput returns the output that writes into the embedded store, nil if
@@ -64,7 +65,7 @@ func openKeeper(ctx context.Context, s *config.Store, log *slog.Logger) (*keeper
 	for {
 		opened, err := store.Open(c)
 		if err == nil {
-			return &keeper{opened, c.Dir}, nil
+			return &keeper{opened, c.Dir, *s}, nil
 		}
 		if !errors.Is(err, store.ErrLocked) || time.Now().After(deadline) {
 			return nil, fmt.Errorf("store %s: %w", c.Dir, err)

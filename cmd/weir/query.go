@@ -72,7 +72,7 @@ func (f *sourceFlags) open(errOut io.Writer) (*lokiClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	servers, err := newAPI(&keeper{s, dir}, &config.Listen{Limits: config.ListenLimits{QueryTime: config.Forever}}, slog.New(slog.DiscardHandler), nil)
+	servers, err := newAPI(&keeper{Store: s, dir: dir}, &config.Listen{Limits: config.ListenLimits{QueryTime: config.Forever}}, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -147,3 +147,12 @@ func httpCommand(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	fmt.Fprintf(ts.Stdout(), "%d\n%s", resp.StatusCode, answer)
 }
+
+// waitdegraded STATE waits until the process says that something is amiss.
+func waitDegraded(ts *testscript.TestScript, _ bool, args []string) {
+	until(ts, "a degraded process", func() bool {
+		var r statusReport
+		err := ask(context.Background(), ts.MkAbs(args[0]), "/v1/status", &r)
+		return err == nil && len(r.Degraded) > 0
+	})
+}

@@ -36,7 +36,7 @@ func (p *process) storeStatus() *storeStatus {
 	s, r := p.keep.Stats(), p.keep.Recovery()
 	return &storeStatus{
 		Path: p.keep.dir, Rows: s.SegmentRows + s.MemtableRows, Bytes: s.SegmentBytes, DiskBytes: s.DiskBytes,
-		MaxDisk: int64(p.cfg.Store.MaxDisk), Segments: s.Segments, MemtableRows: s.MemtableRows, MemtableBytes: s.MemtableBytes,
+		MaxDisk: int64(p.keep.settings.MaxDisk), Segments: s.Segments, MemtableRows: s.MemtableRows, MemtableBytes: s.MemtableBytes,
 		Taken: s.Rows, Doubles: s.Doubles, TooOld: s.TooOld, Errors: s.WALErrors + s.FlushErrors, DamagedPages: s.DamagedPages,
 		ExpiredRows: s.ExpiredRows, LowDisk: s.LowDisk, Recovered: r.Rows, RecoveryLost: r.LostRows + r.MissingRows,
 	}
@@ -73,7 +73,7 @@ func (p *process) storeMetrics() *metrics.Store {
 	s, r := p.keep.Stats(), p.keep.Recovery()
 	return &metrics.Store{
 		Rows: s.Rows, Doubles: s.Doubles, TooOld: s.TooOld,
-		Segments: s.Segments, SegmentRows: s.SegmentRows, SegmentBytes: s.SegmentBytes, DiskBytes: s.DiskBytes, MaxDisk: int64(p.cfg.Store.MaxDisk),
+		Segments: s.Segments, SegmentRows: s.SegmentRows, SegmentBytes: s.SegmentBytes, DiskBytes: s.DiskBytes, MaxDisk: int64(p.keep.settings.MaxDisk),
 		MemtableRows: s.MemtableRows, MemtableBytes: s.MemtableBytes, Sources: s.Sources,
 		WALErrors: s.WALErrors, FlushErrors: s.FlushErrors, DamagedPages: s.DamagedPages, Flushes: s.Flushes, Compactions: s.Compactions,
 		Expired: s.Expired, ExpiredRows: s.ExpiredRows, LowDisk: s.LowDisk,

@@ -260,7 +260,7 @@ func (u *upPlan) introduce(w io.Writer) {
 	if u.keep == nil {
 		return
 	}
-	s := u.cfg.Store
+	s := &u.keep.settings
 	bounds := "for ever"
 	if s.Retention > 0 {
 		bounds = "for " + s.Retention.String()
