@@ -565,12 +565,16 @@ func levels(v any) any {
 	return v
 }
 
-// errorKinds takes out the words in which an error is described.
+// errorKinds takes out the words in which an error is described, and labels
+// without a value, which Loki's json with expressions makes.
 func errorKinds(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		delete(v, "__error_details__")
-		for _, inner := range v {
+		for k, inner := range v {
+			if inner == "" {
+				delete(v, k)
+			}
 			errorKinds(inner)
 		}
 	case []any:
