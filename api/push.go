@@ -29,6 +29,9 @@ type PushLimits struct {
 	// Memory is for all pushes under way together; one that finds none is answered
 	// with 429, unless it is the only one. Default 256 MiB.
 	Memory int64
+	// Patience is how long a body may take to come; each KiB that came gives it a
+	// second more. Default 10 s.
+	Patience time.Duration
 	// Records are the limits of what a request holds.
 	Records wire.Limits
 }
@@ -45,6 +48,9 @@ func (l *PushLimits) setDefaults() {
 	}
 	if l.Memory <= 0 {
 		l.Memory = 256 << 20
+	}
+	if l.Patience <= 0 {
+		l.Patience = 10 * time.Second
 	}
 }
 

@@ -29,9 +29,8 @@ const (
 	ratioFloor = 1 << 20
 	// zstdWindow bounds what a zstd frame may make the decoder remember, in bytes.
 	zstdWindow = 8 << 20
-	// A sender may take bodyPatience, and then a second for each minBodyRate bytes.
-	bodyPatience = 10 * time.Second
-	minBodyRate  = 1 << 10
+	// minBodyRate is how many bytes give a sender a second more.
+	minBodyRate = 1 << 10
 )
 
 // readBody reads what was pushed into the batch, uncompressed. block says that
@@ -105,7 +104,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 		return 0, r.err
 	}
 	// The deadline moves with what has come; set rarely.
-	if until := r.began.Add(bodyPatience + time.Duration(r.u.read/minBodyRate)*time.Second); until.Sub(r.until) > time.Second {
+	if until := r.began.Add(r.u.p.limits.Patience + time.Duration(r.u.read/minBodyRate)*time.Second); until.Sub(r.until) > time.Second {
 		r.until = until
 		r.rc.SetReadDeadline(until) // where there are no deadlines, there is no connection to hold
 	}

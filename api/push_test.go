@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"compress/flate"
 	"compress/zlib"
@@ -410,6 +411,27 @@ func TestPushClientGone(t *testing.T) {
 	srv.Close() // waits for what is under way
 	if n, used := len(store.rows), s.push.used.Load(); n != 0 || used != 0 {
 		t.Errorf("%d rows, %d bytes held", n, used)
+	}
+}
+
+// A body that does not come is not waited for.
+func TestPushSlowBody(t *testing.T) {
+	s := newServer(t, Config{Store: &pushStore{}, Push: PushLimits{Patience: 10 * time.Millisecond}})
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 100\r\n\r\n{", lokiPath, jsType)
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 408 || !res.Close {
+		t.Errorf("%s, closed: %v", res.Status, res.Close)
 	}
 }
 
