@@ -28,10 +28,9 @@ type fakeLoki struct {
 }
 
 type fakeLine struct {
-	time   int64
-	app    string
-	text   string
-	number int // of equal ones
+	time int64
+	app  string
+	text string
 }
 
 func (f *fakeLoki) ServeHTTP(w http.ResponseWriter, r *http.Request) {
