@@ -103,8 +103,14 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	if r.err != nil {
 		return 0, r.err
 	}
-	// The deadline moves with what has come; set rarely.
-	if until := r.began.Add(r.u.p.limits.Patience + time.Duration(r.u.read/minBodyRate)*time.Second); until.Sub(r.until) > time.Second {
+	// The deadline moves with what has come; set rarely. A body that somebody else
+	// sets deadlines for too is looked at as well.
+	until := r.began.Add(r.u.p.limits.Patience + time.Duration(r.u.read/minBodyRate)*time.Second)
+	if time.Now().After(until) {
+		r.err = os.ErrDeadlineExceeded
+		return 0, r.err
+	}
+	if until.Sub(r.until) > time.Second {
 		r.until = until
 		r.rc.SetReadDeadline(until) // where there are no deadlines, there is no connection to hold
 	}
