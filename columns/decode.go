@@ -77,7 +77,8 @@ func (d *Decoder) Times(dst []int64, s *Span, stored []byte) ([]int64, error) {
 	if err := check(s.Time, stored, "times"); err != nil {
 		return dst, err
 	}
-	out, err := deltaPacked.DecodeInt64(dst[:0], stored)
+	// Its decoder grows it by blocks of values.
+	out, err := deltaPacked.DecodeInt64(slices.Grow(dst[:0], int(s.Rows)+128), stored)
 	if err != nil || len(out) != int(s.Rows) {
 		return dst, damaged("times")
 	}
@@ -112,15 +113,58 @@ func (d *Decoder) Severities(dst []record.Severity, s *Span, stored []byte) ([]r
 	if err := check(s.Severity, stored, "severities"); err != nil {
 		return dst, err
 	}
-	idx, ok := d.indexes(stored, int(s.Rows), 25)
+	out, ok := severities(slices.Grow(dst[:0], int(s.Rows)+8), stored, int(s.Rows))
 	if !ok {
-		return dst, damaged("severities")
+		return dst[:0], damaged("severities")
 	}
-	dst = slices.Grow(dst[:0], len(idx))[:len(idx)]
-	for i, v := range idx {
-		dst[i] = record.Severity(v)
+	return out, nil
+}
+
+// severities decodes n severities, runs and packed groups of eight, into dst,
+// which has room for n and seven more.
+func severities(dst []record.Severity, p []byte, n int) ([]record.Severity, bool) {
+	if len(p) < 1 || p[0] == 0 || p[0] > 8 {
+		return nil, false
 	}
-	return dst, nil
+	width := uint(p[0])
+	mask := uint64(1)<<width - 1
+	greatest := record.Severity(0)
+	for p = p[1:]; len(dst) < n; {
+		h, k := binary.Uvarint(p)
+		if k <= 0 || h>>1 == 0 || h>>1 > uint64(n) {
+			return nil, false
+		}
+		p = p[k:]
+		if h&1 == 0 {
+			if len(p) == 0 {
+				return nil, false
+			}
+			v := record.Severity(p[0])
+			greatest = max(greatest, v)
+			p = p[1:]
+			for range min(int(h>>1), n-len(dst)) {
+				dst = append(dst, v)
+			}
+			continue
+		}
+		for range h >> 1 {
+			if len(dst) >= n || len(p) < int(width) {
+				return nil, false
+			}
+			var w [8]byte
+			copy(w[:], p[:width])
+			p = p[width:]
+			v := binary.LittleEndian.Uint64(w[:])
+			at := len(dst)
+			dst = dst[:at+8]
+			for i := range dst[at:] {
+				dst[at+i] = record.Severity(v & mask)
+				greatest = max(greatest, dst[at+i])
+				v >>= width
+			}
+		}
+	}
+	return dst[:n], greatest < 25 || n == 0
 }
 
 // nulls takes the levels off a page; d.levels has them then.
@@ -199,6 +243,7 @@ func Values(p Page, n uint32, stored []byte) ([]string, error) {
 
 func plainTexts(p []byte, n int) ([]string, error) {
 	out := make([]string, 0, min(n, len(p)))
+	all := string(p) // one allocation for all of them
 	for range n {
 		if len(p) < 4 {
 			return nil, damaged("values")
@@ -207,7 +252,8 @@ func plainTexts(p []byte, n int) ([]string, error) {
 		if uint64(size) > uint64(len(p)-4) {
 			return nil, damaged("values")
 		}
-		out = append(out, string(p[4:4+size]))
+		at := len(all) - len(p) + 4
+		out = append(out, all[at:at+int(size)])
 		p = p[4+size:]
 	}
 	return out, nil

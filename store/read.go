@@ -122,6 +122,14 @@ type cursor struct {
 	scratch   spanData // the one span that is decoded, in AnyOrder
 	scratchOf *segReader
 	scratchAt int
+	ahead     []ahead // of columns, in AnyOrder
+	runs      []rowRun
+	kept      []rowRun
+	kept2     []rowRun
+	spans     []record.Span
+	hits      []uint32
+	hit       []bool
+	json      []byte
 	match     matching
 }
 
@@ -144,7 +152,20 @@ func (c *cursor) Pop() any {
 	return u
 }
 
-func (c *cursor) push(u unit) { heap.Push(c, u) }
+func (c *cursor) push(u unit) {
+	if c.req.Order == logql.AnyOrder {
+		c.units = append(c.units, u) // a stack: what lies together is read together
+		return
+	}
+	heap.Push(c, u)
+}
+
+func (c *cursor) pop() unit {
+	if c.req.Order == logql.AnyOrder {
+		return c.Pop().(unit)
+	}
+	return heap.Pop(c).(unit)
+}
 
 // Bound implements logql.Cursor.
 func (c *cursor) Bound() (int64, bool) {
@@ -183,7 +204,7 @@ func (c *cursor) Next(ctx context.Context) (*logql.Block, error) {
 		if len(c.units) == 0 || c.closed {
 			return nil, io.EOF
 		}
-		u := heap.Pop(c).(unit)
+		u := c.pop()
 		if err := c.s.tolerate(u.read(ctx, c)); err != nil {
 			return nil, err
 		}

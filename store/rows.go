@@ -29,8 +29,9 @@ type rowRun struct {
 
 // runs returns which rows of the unit match streams and times.
 func (u *rowsUnit) runs(times []int64) []rowRun {
-	var out []rowRun
 	r, c := u.r, u.r.c
+	out := c.runs[:0]
+	defer func() { c.runs = out }()
 	base := r.x.Spans[u.span].Row
 	for _, bi := range u.blocks {
 		b := &r.x.Blocks[bi]
@@ -77,15 +78,6 @@ func (u *rowsUnit) times(c *cursor, each func([]int64)) (bool, error) {
 
 func (u *rowsUnit) read(_ context.Context, c *cursor) error {
 	r := u.r
-	severity := r.cols.Severity || r.sevs != 0
-	d, err := r.load(u.span, severity)
-	if err != nil {
-		return err
-	}
-	runs := u.runs(d.times)
-	if len(runs) == 0 {
-		return nil
-	}
 	base := r.x.Spans[u.span].Row
 	n := newBlock()
 	done := false
@@ -103,22 +95,34 @@ func (u *rowsUnit) read(_ context.Context, c *cursor) error {
 		if err != nil {
 			return err
 		}
-		if n.buf, spans, err = c.dec.Body(n.buf, nil, b, p); err != nil {
+		if n.buf, c.spans, err = c.dec.Body(n.buf, c.spans[:0], b, p); err != nil {
 			return err
 		}
+		spans = c.spans
 		bodyRow = b.Row - base
 		c.stats.Bytes += int64(b.Bytes)
 		if len(c.req.Needles) > 0 {
-			hit = make([]bool, len(spans))
-			any := false
-			for _, i := range c.req.Needles.AppendRows(nil, n.buf, spans) {
-				hit[i], any = true, true
-			}
-			if !any {
+			c.hits = c.req.Needles.AppendRows(c.hits[:0], n.buf, spans)
+			if len(c.hits) == 0 {
 				return nil
 			}
+			c.hit = slices.Grow(c.hit[:0], len(spans))[:len(spans)]
+			clear(c.hit)
+			for _, i := range c.hits {
+				c.hit[i] = true
+			}
+			hit = c.hit
 		}
-	} else if len(r.cols.Fields) > 0 {
+	}
+	d, err := r.load(u.span, r.cols.Severity || r.sevs != 0)
+	if err != nil {
+		return err
+	}
+	runs := u.runs(d.times)
+	if len(runs) == 0 {
+		return nil
+	}
+	if !u.body && len(r.cols.Fields) > 0 {
 		if d, err = r.loadFields(u.span); err != nil {
 			return err
 		}
@@ -128,10 +132,12 @@ func (u *rowsUnit) read(_ context.Context, c *cursor) error {
 		runs[i].to -= base
 	}
 	if r.sevs != 0 {
-		runs = keepSeverities(runs, d.sev, r.sevs)
+		c.kept = keepSeverities(c.kept[:0], runs, d.sev, r.sevs)
+		runs = c.kept
 	}
 	if hit != nil {
-		runs = keepRows(runs, func(i uint32) bool { return hit[i-bodyRow] })
+		c.kept2 = keepHits(c.kept2[:0], runs, hit, bodyRow)
+		runs = c.kept2
 	}
 	if len(runs) == 0 {
 		return nil
@@ -164,26 +170,26 @@ func (u *rowsUnit) read(_ context.Context, c *cursor) error {
 	return nil
 }
 
-// keepRows leaves the rows that keep says, in runs as long as possible.
-func keepRows(runs []rowRun, keep func(uint32) bool) []rowRun {
-	var out []rowRun
+// keepHits appends to out the rows that are hits, in runs as long as possible;
+// hit begins at row first.
+func keepHits(out, runs []rowRun, hit []bool, first uint32) []rowRun {
 	for _, run := range runs {
-		for i := run.from; i < run.to; i++ {
-			if !keep(i) {
+		h := hit[:run.to-first]
+		for i := int(run.from - first); i < len(h); i++ {
+			if !h[i] {
 				continue
 			}
 			from := i
-			for i++; i < run.to && keep(i); i++ {
+			for i++; i < len(h) && h[i]; i++ {
 			}
-			out = append(out, rowRun{run.stream, from, i})
+			out = append(out, rowRun{run.stream, uint32(from) + first, uint32(i) + first})
 		}
 	}
 	return out
 }
 
-// keepSeverities is keepRows for rows with severities of the mask.
-func keepSeverities(runs []rowRun, sev []record.Severity, mask logql.SeverityMask) []rowRun {
-	var out []rowRun
+// keepSeverities is keepHits for rows with severities of the mask.
+func keepSeverities(out, runs []rowRun, sev []record.Severity, mask logql.SeverityMask) []rowRun {
 	for _, run := range runs {
 		s := sev[:run.to]
 		for i := int(run.from); i < len(s); i++ {
