@@ -212,7 +212,12 @@ func (s *Server) detect(ctx context.Context, q *request, most int, only string) 
 			return nil, err
 		}
 	}
-	stats, err := logql.Entries(ctx, s.cfg.Store.Source(q.tenant), expr, p, d.line)
+	stats, err := logql.Entries(ctx, s.cfg.Store.Source(q.tenant), expr, p, func(o *logql.Processed) error {
+		if err := ctx.Err(); err != nil { // lines may be long
+			return err
+		}
+		return d.line(o)
+	})
 	s.stats.rows.Add(stats.Rows)
 	s.stats.bytes.Add(stats.Bytes)
 	return d, err

@@ -1,13 +1,17 @@
 package api
 
 import (
+	"encoding/json"
 	"math"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/weirlog/weir/logql"
+	"github.com/weirlog/weir/record"
 )
 
 func TestParseTime(t *testing.T) {
@@ -149,4 +153,69 @@ func FuzzParams(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzLine answers with an arbitrary line, parsed in every way: the answers are
+// JSON, and the line is in them as far as it is UTF-8.
+func FuzzLine(f *testing.F) {
+	for _, s := range []string{
+		"", "plain", `{"a":1,"b":{"c":[1,{"d":2}],"e f":"g"},"app":"x"}`, `level=info msg="a \"b\"" x`, "\xff\x00\u2028", `{"a":` + "\xff}", `{"":{"":{"":1}}}`, `{"a_b":1,"a":{"b":2},"a.b":3}`, `a="`,
+	} {
+		f.Add(s, "value", "name")
+	}
+	f.Fuzz(func(t *testing.T, line, value, name string) {
+		m := &memStore{}
+		meta := []logql.Label{{Name: "trace_id", Value: value}}
+		if value == "" {
+			meta = nil
+		}
+		m.add("", labelsOf("app", "fuzz", "zone", "z"+value), t0, record.Info, line, meta...)
+		s := newServer(t, Config{Store: m})
+		for _, q := range []string{`{app="fuzz"}`, `{app="fuzz"} | json | logfmt`} {
+			for _, path := range []string{"query_range", "detected_fields", "detected_field/" + url.PathEscape(name) + "/values"} {
+				w := get(s, v1+path, form("query", q), categorizeHeader, pickFlag(len(line)))
+				if strings.HasPrefix(path, "detected_field/") && w.Code != 200 && (w.Code == 404 || w.Code/100 == 3) {
+					continue // a name that is no path
+				}
+				if w.Code != 200 || !json.Valid(w.Body.Bytes()) {
+					t.Fatalf("%s %s: %d %q", path, q, w.Code, w.Body)
+				}
+				if path == "query_range" && utf8.ValidString(line) {
+					if !strings.Contains(decoded(t, w.Body.Bytes()), line) {
+						t.Fatalf("%q is not in %s", line, w.Body)
+					}
+				}
+			}
+		}
+	})
+}
+
+func pickFlag(n int) string {
+	if n%2 == 0 {
+		return categorizeFlag
+	}
+	return ""
+}
+
+// decoded returns the lines of an answer.
+func decoded(t *testing.T, body []byte) string {
+	var a struct {
+		Data struct {
+			Result []struct{ Values [][]json.RawMessage }
+		}
+	}
+	if err := json.Unmarshal(body, &a); err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, r := range a.Data.Result {
+		for _, v := range r.Values {
+			var line string
+			if err := json.Unmarshal(v[1], &line); err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "\n")
 }

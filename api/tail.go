@@ -230,8 +230,18 @@ func (t *tailer) ripe(now time.Time) []logql.Row {
 
 // history sends the newest lines since start.
 func (t *tailer) history(ctx context.Context, q *request, expr *logql.LogExpr, start int64, limit int) error {
-	if err := t.s.gate.enter(ctx, t.s.cfg.Limits.QueueTime); err != nil {
+	out, err := t.newest(ctx, q, expr, start, limit)
+	if err != nil {
 		return err
+	}
+	return t.write(ctx, out, 0)
+}
+
+// newest returns the newest lines since start, oldest first. It is a query like
+// others: it takes a slot, and its time is limited.
+func (t *tailer) newest(ctx context.Context, q *request, expr *logql.LogExpr, start int64, limit int) ([]*logql.Processed, error) {
+	if err := t.s.gate.enter(ctx, t.s.cfg.Limits.QueueTime); err != nil {
+		return nil, err
 	}
 	defer t.s.gate.leave()
 	if l := t.s.cfg.Limits.Time; l > 0 {
@@ -245,7 +255,7 @@ func (t *tailer) history(ctx context.Context, q *request, expr *logql.LogExpr, s
 	// The end is a little later than now: senders' clocks differ.
 	p := logql.Params{Start: start, End: q.now + int64(time.Minute), Now: q.now, Direction: logql.Backward, Limit: limit, Limits: t.s.cfg.Limits.Query}
 	if p.Start >= p.End {
-		return nil
+		return nil, nil
 	}
 	stats, err := logql.Entries(ctx, t.s.cfg.Store.Source(q.tenant), expr, p, func(o *logql.Processed) error {
 		out = append(out, cloneProcessed(o))
@@ -257,11 +267,8 @@ func (t *tailer) history(ctx context.Context, q *request, expr *logql.LogExpr, s
 	})
 	t.s.stats.rows.Add(stats.Rows)
 	t.s.stats.bytes.Add(stats.Bytes)
-	if err != nil {
-		return err
-	}
 	slices.Reverse(out)
-	return t.write(ctx, out, 0)
+	return out, err
 }
 
 func cloneProcessed(o *logql.Processed) *logql.Processed {
