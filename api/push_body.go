@@ -61,6 +61,9 @@ func (u *push) readBody(ctx context.Context, block bool) error {
 		u.w.Header().Set("Accept-Encoding", "gzip, zstd, snappy, deflate")
 		return &httpError{http.StatusUnsupportedMediaType, fmt.Sprintf("Content-Encoding %q not supported; gzip, zstd, snappy, deflate and identity are", clip(encoding))}
 	}
+	// What follows on the connection is the server's, and not all decompressors
+	// read up to the end.
+	src.rc.SetReadDeadline(time.Time{})
 	var large *http.MaxBytesError
 	var he *httpError
 	switch {
@@ -118,9 +121,6 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	r.u.read += int64(n)
 	if err != nil {
 		r.err = err
-		if err == io.EOF {
-			r.rc.SetReadDeadline(time.Time{}) // what follows on the connection is the server's
-		}
 	}
 	return n, err
 }

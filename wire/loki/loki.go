@@ -1,5 +1,6 @@
 // Package loki writes bodies of Loki's push API (POST /loki/api/v1/push,
-// Content-Type application/x-protobuf) and reads its refusals. The body is the
+// Content-Type application/x-protobuf; Encoder), reads them (Decoder, also the
+// JSON ones) and reads its refusals. The body is the
 // protobuf message logproto.PushRequest; the request wants it compressed with
 // snappy's block format, which is left to the caller.
 // https://github.com/grafana/loki/blob/main/pkg/push/push.proto

@@ -1,5 +1,6 @@
-// Package otlp writes OpenTelemetry's ExportLogsServiceRequest and reads the
-// answers to it, both as protobuf, for OTLP over HTTP and gRPC.
+// Package otlp writes OpenTelemetry's ExportLogsServiceRequest (Encoder) and reads
+// it (Decoder, also as JSON), and reads and writes the answers to it, for OTLP
+// over HTTP and gRPC.
 // https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/collector/logs/v1/logs_service.proto
 //
 // A record's writer is the resource, by the semantic conventions:
