@@ -13,7 +13,7 @@ import (
 	"regexp"
 )
 
-//go:embed agent/*.yaml
+//go:embed agent/*.yaml store/*.yaml
 var files embed.FS
 
 // What the files say, and Options replace.
@@ -31,6 +31,7 @@ var roles = []struct {
 	files []string
 }{
 	{"agent", []string{"namespace.yaml", "serviceaccount.yaml", "configmap.yaml", "daemonset.yaml"}},
+	{"store", []string{"configmap.yaml", "service.yaml", "statefulset.yaml"}},
 }
 
 // Roles returns the names of the roles that have manifests.

@@ -16,6 +16,7 @@ func strict(o object) error {
 	into := map[any]any{
 		"Namespace": new(corev1.Namespace), "ServiceAccount": new(corev1.ServiceAccount), "ConfigMap": new(corev1.ConfigMap),
 		"ClusterRole": new(rbacv1.ClusterRole), "ClusterRoleBinding": new(rbacv1.ClusterRoleBinding), "DaemonSet": new(appsv1.DaemonSet),
+		"StatefulSet": new(appsv1.StatefulSet), "Service": new(corev1.Service),
 	}[o["kind"]]
 	b, err := json.Marshal(o)
 	if err != nil {
@@ -30,7 +31,11 @@ func strict(o object) error {
 // protection with it.
 func TestManifestsAreOfTheAPI(t *testing.T) {
 	_, objects := manifests(t, Options{})
-	for _, o := range objects {
+	text, err := Manifests("store", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range append(parse(t, text), objects...) {
 		if err := strict(o); err != nil {
 			t.Errorf("%v: %v", o["kind"], err)
 		}

@@ -92,3 +92,30 @@ func TestManifestsConfigurationIsValid(t *testing.T) {
 		t.Errorf("without ELASTICSEARCH_HOST: exit %d: the check checks nothing", code)
 	}
 }
+
+// The store's configuration in the manifests listens to the whole cluster, with
+// the password of the Secret and not without.
+func TestStoreManifestsConfigurationIsValid(t *testing.T) {
+	text, err := deploy.Manifests("store", deploy.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := bytes.Cut(text, []byte("---\n"))
+	var m struct{ Data map[string]string }
+	if err := yaml.Unmarshal(first, &m); err != nil || m.Data["weir.yaml"] == "" {
+		t.Fatal(err, m)
+	}
+	file := filepath.Join(t.TempDir(), "weir.yaml")
+	if err := os.WriteFile(file, []byte(m.Data["weir.yaml"]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("STORE_PASSWORD", "s3cret")
+	var b bytes.Buffer
+	if code := run([]string{"check", "--role", "store", file}, nil, &b, &b); code != exitOK || strings.Contains(b.String(), "s3cret") {
+		t.Errorf("exit %d\n%s", code, b.String())
+	}
+	t.Setenv("STORE_PASSWORD", "")
+	if code := run([]string{"check", "--role", "store", file}, nil, &b, &b); code != exitConfig {
+		t.Errorf("without a password: exit %d\n%s", code, b.String())
+	}
+}
