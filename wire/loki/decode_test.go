@@ -305,9 +305,8 @@ func TestDecodeBombs(t *testing.T) {
 	d := NewDecoder(wire.Limits{Entries: 1000}, new(wire.StreamCache))
 	// Two bytes per entry.
 	entries := strings.Repeat("\x12\x00", 1001)
-	body := protowire.AppendBytes([]byte{10}, append(protowire.AppendBytes([]byte{10}, []byte("{}")), entries...))
 	for _, labels := range []string{"{}", "{a}"} {
-		body = protowire.AppendBytes([]byte{10}, append(protowire.AppendBytes([]byte{10}, []byte(labels)), entries...))
+		body := protowire.AppendBytes([]byte{10}, append(protowire.AppendBytes([]byte{10}, []byte(labels)), entries...))
 		b, sp := batchOf(body)
 		if _, err := d.Protobuf(b, sp, "", now); !errors.Is(err, wire.ErrTooMany) {
 			t.Errorf("%s: %v", labels, err)
