@@ -19,6 +19,9 @@ import (
 // statusGone is what is noted for requests whose client went away.
 const statusGone = 499
 
+// restOfBody is how long a client that was refused may go on sending.
+const restOfBody = time.Second
+
 // httpError is an error with a status of its own. Its text goes to the client.
 type httpError struct {
 	status int
@@ -117,7 +120,7 @@ func (s *Server) serve(w *statusWriter, r *http.Request, began time.Time, o opti
 
 // readForm returns the parameters of the URL and, of a POST, of the form in its
 // body, which count before those of the URL.
-func (s *Server) readForm(w http.ResponseWriter, r *http.Request) (form url.Values, err error) {
+func (s *Server) readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	if l := s.cfg.Limits.Form; l > 0 {
 		r.Body = http.MaxBytesReader(w, r.Body, l)
 	}
@@ -126,12 +129,7 @@ func (s *Server) readForm(w http.ResponseWriter, r *http.Request) (form url.Valu
 		// deadlines (a test's recorder) has no slow sender.
 		rc := http.NewResponseController(w)
 		_ = rc.SetReadDeadline(time.Now().Add(l))
-		defer func() {
-			// After an error the server looks for the rest of the body: not for long.
-			if err == nil {
-				_ = rc.SetReadDeadline(time.Time{})
-			}
-		}()
+		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 	}
 	if err := r.ParseForm(); err != nil {
 		var large *http.MaxBytesError
@@ -207,6 +205,10 @@ func (s *Server) fail(w *statusWriter, r *http.Request, err error) {
 	}
 	if status >= 500 && status != http.StatusServiceUnavailable {
 		s.log.Warn("a request failed", "path", r.URL.Path, "status", status, "err", err)
+	}
+	if r.Method == http.MethodPost {
+		// The server looks for the rest of a body that was not read: not for long.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(restOfBody))
 	}
 	h := w.Header()
 	h.Del("Content-Encoding")
