@@ -41,8 +41,11 @@ func parsePieces(s string, pos int) ([]piece, error) {
 	if lit < len(s) {
 		out = append(out, piece{lit: []byte(s[lit:])})
 	}
-	if len(out) == 0 {
+	switch {
+	case len(out) == 0:
 		return nil, errorAt(pos, "the pattern is empty")
+	case len(out) > 2*maxNames:
+		return nil, errorAt(pos, "more than %d captures", maxNames)
 	}
 	return out, nil
 }

@@ -28,11 +28,17 @@ func errorAt(pos int, format string, args ...any) *SyntaxError {
 	return &SyntaxError{Pos: pos, Msg: fmt.Sprintf(format, args...)}
 }
 
+// maxMessage bounds what an error repeats of a query, in bytes.
+const maxMessage = 400
+
 // locate fills in line and column of an error about query.
 func locate(err error, query string) error {
 	e, ok := err.(*SyntaxError)
 	if !ok || e.Line != 0 {
 		return err
+	}
+	if len(e.Msg) > maxMessage {
+		e.Msg = strings.ToValidUTF8(e.Msg[:maxMessage], "") + "…"
 	}
 	before := query[:min(e.Pos, len(query))]
 	e.Line = 1 + strings.Count(before, "\n")

@@ -13,7 +13,8 @@ const (
 	// MaxPattern is the longest regular expression, in bytes.
 	MaxPattern = 4 << 10
 
-	maxDepth = 64 // of parentheses and operators
+	maxDepth = 64   // of parentheses and operators
+	maxNames = 1000 // in one list of labels, captures or formats
 )
 
 // kind is the kind of a token. Punctuation is its own name.

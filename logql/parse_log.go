@@ -330,6 +330,9 @@ func (p *parser) labelFormat() (stageExpr, error) {
 		if slices.ContainsFunc(e.items, func(g labelFormat) bool { return g.name == f.name }) {
 			return nil, errorAt(t.pos, "%s is set twice in one label_format", t.text)
 		}
+		if len(e.items) == maxNames {
+			return nil, errorAt(t.pos, "more than %d labels are set", maxNames)
+		}
 		e.items = append(e.items, f)
 		if !p.take(",") {
 			return e, nil

@@ -153,6 +153,9 @@ func (p *parser) names() ([]string, error) {
 			return nil, expected("the name of a label", t)
 		}
 		if !slices.Contains(out, t.text) {
+			if len(out) == maxNames {
+				return nil, errorAt(t.pos, "more than %d names", maxNames)
+			}
 			out = append(out, t.text)
 		}
 		switch c := p.next(); c.kind {

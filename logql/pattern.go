@@ -1,6 +1,8 @@
 package logql
 
 import (
+	"errors"
+	"fmt"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -47,11 +49,39 @@ func checkPattern(s string, pos int) error {
 	if len(s) > MaxPattern {
 		return errorAt(pos, "the regular expression is longer than %d bytes", MaxPattern)
 	}
-	if _, err := regexp.Compile(s); err != nil {
-		msg := strings.TrimPrefix(err.Error(), "error parsing regexp: ")
-		return errorAt(pos, "bad regular expression: %s", msg)
+	if err := checkRegexp(s); err != nil {
+		return errorAt(pos, "bad regular expression: %v", err)
 	}
 	return nil
+}
+
+// maxProgram bounds what a regular expression compiles to, in instructions:
+// repetitions make much of a short text.
+const maxProgram = 1 << 14
+
+// checkRegexp reports what is wrong with a regular expression, without
+// compiling it.
+func checkRegexp(s string) error {
+	tree, err := syntax.Parse(s, syntax.Perl)
+	if err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+	}
+	if programSize(tree) > maxProgram {
+		return fmt.Errorf("its repetitions amount to more than %d steps", maxProgram)
+	}
+	return nil
+}
+
+// programSize estimates how many instructions an expression takes.
+func programSize(re *syntax.Regexp) int {
+	n := max(1, len(re.Rune)/2)
+	for _, sub := range re.Sub {
+		n = min(n+programSize(sub), maxProgram+1)
+	}
+	if re.Op == syntax.OpRepeat {
+		n = min(n*max(re.Max, re.Min, 1), maxProgram+1)
+	}
+	return n
 }
 
 // newPattern compiles s. An anchored one must match the whole value, and its

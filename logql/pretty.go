@@ -6,6 +6,9 @@ import "strconv"
 // leaves on one line.
 const prettyWidth = 100
 
+// maxPrettyDepth bounds the indentation; what is deeper stays on one line.
+const maxPrettyDepth = 32
+
 // Format returns a query as people read it: on one line as String does if that
 // is short, otherwise with a line for every stage, parameter and operand, as
 // Loki's format_query lays it out. Unlike that, it keeps parentheses that
@@ -24,7 +27,7 @@ func appendIndent(dst []byte, depth int) []byte {
 func appendPretty(dst []byte, e Expr, depth int) []byte {
 	from := len(dst)
 	dst = e.appendTo(appendIndent(dst, depth))
-	if len(dst)-from-2*depth <= prettyWidth {
+	if len(dst)-from-2*depth <= prettyWidth || depth >= maxPrettyDepth {
 		return dst
 	}
 	dst = dst[:from]

@@ -24,6 +24,9 @@ func (c *regexpCache) get(s string) (*regexp.Regexp, error) {
 	if re != nil {
 		return re, nil
 	}
+	if err := checkRegexp(s); err != nil {
+		return nil, err
+	}
 	re, err := regexp.Compile(s)
 	if err != nil {
 		return nil, err
