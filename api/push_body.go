@@ -53,7 +53,7 @@ func (u *push) readBody(ctx context.Context, block bool) error {
 		err = u.gunzip(src)
 	case "zstd":
 		err = u.unzstd(src)
-	case "deflate":
+	case "deflate", "zlib": // the Collector has both names for one thing
 		err = u.inflate(src)
 	case "snappy", "x-snappy-framed":
 		err = u.unsnap(src)

@@ -100,7 +100,7 @@ func compress(t testing.TB, encoding string, p []byte) []byte {
 		w = gzip.NewWriter(&buf)
 	case "zstd":
 		w, _ = zstd.NewWriter(&buf)
-	case "deflate":
+	case "deflate", "zlib":
 		w = zlib.NewWriter(&buf)
 	case "raw deflate":
 		w, _ = flate.NewWriter(&buf, 5)
@@ -140,7 +140,7 @@ func TestPushEncodings(t *testing.T) {
 		}{
 			{lokiPath, pbType, lokiPB, []string{"snappy", "gzip", "zstd", "deflate", "identity", "x-snappy-framed"}, 204},
 			{lokiPath, jsType + "; charset=utf-8", lokiJSON, []string{"", "gzip", "zstd", "deflate", "raw deflate", "snappy", "x-snappy-framed", "identity"}, 204},
-			{otlpPath, pbType, otlpPB, []string{"", "gzip", "zstd", "deflate", "snappy", "x-snappy-framed", "identity"}, 200},
+			{otlpPath, pbType, otlpPB, []string{"", "gzip", "zstd", "deflate", "zlib", "snappy", "x-snappy-framed", "identity"}, 200},
 			{otlpPath, jsType, otlpJS, []string{"", "gzip", "zstd", "deflate", "snappy", "x-snappy-framed"}, 200},
 		} {
 			for _, e := range c.encodings {
