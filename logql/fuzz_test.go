@@ -1,6 +1,8 @@
 package logql
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"github.com/weirlog/weir/record"
@@ -69,11 +71,49 @@ func FuzzPipeline(f *testing.F) {
 		if !few.selected(&en) || !few.run(&en) {
 			t.Fatalf("%q on %q passes only if everything is extracted", q, line)
 		}
+		if full, _ := find(out.Labels, errorLabel); full != "" {
+			return // objects that nobody looks into need not be well-formed
+		}
 		for _, n := range []string{"a", "b_c", "pod_extracted"} {
 			want, _ := find(out.Labels, n)
 			if got, _ := en.get(n); got != want {
 				t.Fatalf("%q on %q: %s is %q, and %q if everything is extracted", q, line, n, got, want)
 			}
+		}
+	})
+}
+
+// FuzzMetric wants of every text that is a query: the same text again from
+// String and Format, no panic, and the same answer twice from the engine.
+func FuzzMetric(f *testing.F) {
+	for _, q := range canonical {
+		f.Add(q)
+	}
+	for i, q := range lokiQueries {
+		if i%7 == 0 {
+			f.Add(q)
+		}
+	}
+	m := shopSource()
+	f.Fuzz(func(t *testing.T, q string) {
+		e, err := Parse(q)
+		if err != nil {
+			var se *SyntaxError
+			if !errors.As(err, &se) || se.Line == 0 {
+				t.Fatalf("%q: no place in %v", q, err)
+			}
+			return
+		}
+		for _, text := range []string{e.String(), Format(e)} {
+			if again, err := Parse(text); err != nil || again.String() != e.String() {
+				t.Fatalf("%q is written %q: %v", q, text, err)
+			}
+		}
+		p := Params{Start: 100 * sec, End: 130 * sec, Step: 3 * sec, Limits: Limits{MaxRows: 10_000, MaxCells: 1 << 18, MaxResult: 1 << 20}}
+		a, errA := Run(context.Background(), m, e, p)
+		b, errB := Run(context.Background(), m, e, p)
+		if (errA == nil) != (errB == nil) || errA == nil && resultText(a) != resultText(b) {
+			t.Fatalf("%q: %v, then %v", q, errA, errB)
 		}
 	})
 }
