@@ -46,15 +46,13 @@
 //
 // # Differences from Loki
 //
-// Where a comparison in a condition with a number, a duration or a size meets a
-// value that is none, the condition does not match; a query, like Loki, keeps
-// such a row and labels it with an error, which is the wrong side to err on
-// when lines are to be dropped. As in Loki's engine (not its older
-// documentation), and binds stronger than or. now in a template is the time of
-// the query. Templates have bounds: a line of 1 MiB, 10 000 rounds of range,
-// none of template, define and block; substr beyond the end of a text is empty.
-// A parser extracts at most 1024 labels from a line. approx_topk is exact.
-// Stages work strictly in the order written: Loki sometimes lets a label filter
-// see what a parser behind it extracts, and a parser not extract what was
-// dropped before it.
+// docs/logql.md lists them, and how they were found. Those that matter most: a
+// label without value is none; stages work strictly in the order written; what
+// cannot mean anything is refused when it is parsed; where a comparison in a
+// condition with a number, a duration or a size meets a value that is none, the
+// condition does not match (a query keeps such a row and labels it with an
+// error, which is the wrong side to err on when lines are to be dropped).
+//
+// The only thing that is read from the machine are the rules of time zones, for
+// the template function toDateInZone; they are also built in.
 package logql
