@@ -66,6 +66,8 @@ func (f *sourceFlags) open(errOut io.Writer) (*lokiClient, error) {
 	c := &lokiClient{what: "the weir on " + state, page: 50_000, local: true}
 	if runs(state) {
 		c.http, c.base, c.socket = adminClient(state), "http://weir", state
+		before := damagedPages(state)
+		c.damaged = func() int64 { return max(0, damagedPages(state)-before) }
 		return c, nil
 	}
 	s, err := openForCommand(dir, nil)
@@ -83,6 +85,16 @@ func (f *sourceFlags) open(errOut io.Writer) (*lokiClient, error) {
 		return s.Close()
 	}
 	return c, nil
+}
+
+// damagedPages returns how many damaged places the queries of a running process
+// have met, 0 if it does not say: the query itself will tell why.
+func damagedPages(state string) int64 {
+	var n int64
+	if err := ask(context.Background(), state, "/v1/store/damaged", &n); err != nil {
+		return 0
+	}
+	return n
 }
 
 func (f *sourceFlags) remote(server string) (*lokiClient, error) {
@@ -220,8 +232,10 @@ func runQuery(ctx context.Context, flags *queryFlags, text string, out, errOut i
 	if e := w.Flush(); err == nil {
 		err = e
 	}
-	if err == nil && q.client.damaged != nil && q.client.damaged() > 0 {
-		err = &exitError{exitDropped, fmt.Errorf("%s in the store could not be read, so that lines may be missing; see 'weir store check'", plural(q.client.damaged(), "damaged place"))}
+	if err == nil && q.client.damaged != nil {
+		if n := q.client.damaged(); n > 0 {
+			err = &exitError{exitDropped, fmt.Errorf("%s in the store could not be read, so that lines may be missing; see 'weir store check'", plural(n, "damaged place"))}
+		}
 	}
 	if err == nil && len(q.warnings) > 0 {
 		err = &exitError{exitDropped, errors.New(strings.Join(q.warnings, "; "))}

@@ -248,7 +248,7 @@ func (rep *storeReport) verdict() error {
 	r := &rep.Recovery
 	switch {
 	case open > 0:
-		return &exitError{exitDropped, fmt.Errorf("%d of %s damaged", open, pluralIs(int64(rep.Check.Segments), "segment"))}
+		return &exitError{exitDropped, fmt.Errorf("%d of %s damaged", open, plural(int64(rep.Check.Segments), "segment"))}
 	case lost+r.LostRows > 0:
 		return &exitError{exitDropped, fmt.Errorf("%s lost", pluralIs(lost+r.LostRows, "row"))}
 	case r.Missing > 0:
@@ -347,6 +347,13 @@ func (p *process) adminStore(mux *http.ServeMux) {
 	})
 	do("/v1/store/snapshot", func(r *http.Request) (any, error) {
 		return struct{}{}, p.keep.Snapshot(r.Context(), r.FormValue("dir"))
+	})
+	mux.HandleFunc("GET /v1/store/damaged", func(w http.ResponseWriter, _ *http.Request) {
+		var n int64
+		if p.keep != nil {
+			n = p.keep.Stats().DamagedPages
+		}
+		fmt.Fprintln(w, n)
 	})
 	mux.HandleFunc("/loki/", func(w http.ResponseWriter, r *http.Request) {
 		if p.api == nil {
