@@ -127,18 +127,26 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 
 // fill appends what comes out of src to the batch's buffer.
 func (u *push) fill(src io.Reader) error {
+	const chunk = 64 << 10
 	from := u.b.Len()
+	var room []byte
 	for {
-		room := u.b.Reserve(32 << 10)
-		if err := u.need(int64(u.b.Size())); err != nil {
-			return err
-		}
-		n, err := src.Read(room)
-		u.b.Extend(n)
 		size := int64(u.b.Len() - from)
+		if len(room) < chunk/8 {
+			// Twice what there is: a buffer that grows often is copied often.
+			more := max(chunk, int(size))
+			room = u.b.Reserve(more)
+			if err := u.need(int64(u.b.Size())); err != nil {
+				return err
+			}
+		}
+		n, err := src.Read(room[:min(len(room), 4*chunk)])
+		u.b.Extend(n)
+		room = room[n:]
+		size += int64(n)
 		u.body = record.Span{Off: uint32(from), Len: uint32(size)}
-		if err2 := u.within(size); err2 != nil {
-			return err2
+		if err := u.within(size); err != nil {
+			return err
 		}
 		if err == io.EOF {
 			return nil
