@@ -86,9 +86,10 @@ type damage struct {
 	end    int64 // behind the last intact frame
 }
 
-// eachFrame calls f for every intact frame behind the header, in order; frames
-// whose number does not rise are passed over. It returns the last number.
-func eachFrame(log []byte, salt uint32, f func(number uint64, payload []byte) error) (last uint64, d damage, err error) {
+// eachFrame calls f for every intact frame behind the header, in order, with its
+// header; frames whose number does not rise are passed over. It returns the last
+// number.
+func eachFrame(log []byte, salt uint32, f func(number uint64, frame []byte) error) (last uint64, d damage, err error) {
 	off := min(headerSize, len(log))
 	d.end = int64(off)
 	bad := -1
@@ -112,7 +113,7 @@ func eachFrame(log []byte, salt uint32, f func(number uint64, payload []byte) er
 		}
 		if n > last {
 			last = n
-			if err := f(n, payload); err != nil {
+			if err := f(n, log[off:off+frameHeader+len(payload)]); err != nil {
 				return last, d, err
 			}
 		}

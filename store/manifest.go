@@ -127,11 +127,11 @@ func openManifest(fsys FS) (m *manifest, d damage, partial bool, err error) {
 	}
 	var d2 damage
 	next := first
-	m.seq, d2, err = eachFrame(b, 0, func(n uint64, p []byte) error {
+	m.seq, d2, err = eachFrame(b, 0, func(n uint64, frame []byte) error {
 		partial = partial || n != next
 		next = n + 1
 		var e edit
-		if err := json.Unmarshal(p, &e); err != nil {
+		if err := json.Unmarshal(frame[frameHeader:], &e); err != nil {
 			d.places++
 			partial = true
 			return nil

@@ -285,17 +285,23 @@ func (s *Store) replay() error {
 	}
 	s.wal.n = max(s.wal.n, m.floor)
 	s.active = newMemtable(first, s.pool)
-	next, err := s.readLog(files, 0)
+	var log []byte // of the next file, if it has been read
 	for i, n := range files {
-		if err != nil {
+		if log == nil {
+			if log, err = s.readLog(files, i); err != nil {
+				return err
+			}
+		}
+		if err := s.replayFile(n, log); err != nil {
 			return err
 		}
-		b := next
-		if err := s.replayFile(n, b); err != nil {
+		if log = nil; s.active.bytes < s.cfg.MemtableBytes {
+			continue
+		}
+		if log, err = s.readLog(files, i+1); err != nil {
 			return err
 		}
-		next, err = s.readLog(files, i+1)
-		if s.active.bytes < s.cfg.MemtableBytes || !s.later(next) {
+		if !s.later(log) {
 			continue
 		}
 		// All of it is in files up to this one, and whatever else they have is in
@@ -304,9 +310,6 @@ func (s *Store) replay() error {
 		if err := s.flushRecovered(n + 1); err != nil {
 			return err
 		}
-	}
-	if err != nil {
-		return err
 	}
 	s.replayDeferred()
 	err = s.relog(files)
@@ -368,20 +371,26 @@ func (s *Store) relog(files []uint64) error {
 		if err != nil {
 			return err
 		}
-		var out []byte
-		eachFrame(b, s.saltOf(b), func(number uint64, p []byte) error {
-			at := len(out)
-			out = append(append(out, make([]byte, frameHeader)...), p...)
-			sealFrame(out[at:], number, s.wal.salt)
+		var frames [][]byte
+		salt := s.saltOf(b)
+		eachFrame(b, salt, func(number uint64, frame []byte) error {
+			if salt != s.wal.salt {
+				sealFrame(frame, number, s.wal.salt)
+			}
+			if k := len(frames) - 1; k >= 0 && cap(frames[k])-len(frames[k]) == cap(frame) {
+				frames[k] = frames[k][:len(frames[k])+len(frame)] // it stands right behind
+				return nil
+			}
+			frames = append(frames, frame)
 			return nil
 		})
-		if len(out) == 0 {
+		if len(frames) == 0 {
 			continue
 		}
 		if err := s.wal.create(nil); err != nil {
 			return err
 		}
-		if _, err := s.wal.append([][]byte{out}); err != nil {
+		if _, err := s.wal.append(frames); err != nil {
 			return err
 		}
 		if err := s.wal.close(); err != nil {
@@ -436,7 +445,8 @@ func (s *Store) replayFile(n uint64, b []byte) error {
 	}
 	ids := map[uint64]uint32{} // streams of this file
 	rows := 0
-	_, d, err := eachFrame(b, s.saltOf(b), func(number uint64, p []byte) error {
+	_, d, err := eachFrame(b, s.saltOf(b), func(number uint64, frame []byte) error {
+		p := frame[frameHeader:]
 		s.frameSeq = max(s.frameSeq, number&^1) // the odd ones are for streams
 		fresh := number > s.manifest.lastSeq && !s.applied[number]
 		k, lost, ok := s.replayFrame(p, ids, fresh, false)
