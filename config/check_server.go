@@ -93,11 +93,18 @@ func (k *checker) listen() {
 	}
 }
 
+// broken reports whether what was given at that path could not be read.
+func (k *checker) broken(path string) bool {
+	g := k.nodes[path]
+	return g.node != nil && g.broken
+}
+
 func (k *checker) users(l *Listen) {
 	names, tokens := make(map[string]int), make(map[Secret]int)
 	for i, u := range l.Users {
 		p := fmt.Sprintf("listen.users[%d]", i)
 		switch {
+		case k.broken(p+".password") || k.broken(p+".token"): // reported already
 		case u.Password == "" && u.Token == "":
 			k.err(p, "has neither password nor token").Hint = "give name and password, or token"
 		case u.Password != "" && u.Token != "":
@@ -123,6 +130,9 @@ func (k *checker) users(l *Listen) {
 				k.err(p+".token", "listen.users[%d] has this token too", j)
 			}
 			tokens[u.Token] = i
+		}
+		if u.Tenant == "" && l.Tenants() && !l.TenantHeader {
+			k.err(p, "has no tenant, but others have: its requests would all be refused").Hint = "give it a tenant, or say tenant_header: true"
 		}
 		if u.Tenant != "" && !tenantName.MatchString(u.Tenant) {
 			k.err(p+".tenant", "bad tenant name %q", shorten(u.Tenant)).Hint = "letters, digits and !-_.*'(), not starting with a dot, at most 150"

@@ -28,7 +28,7 @@ type Listen struct {
 	HTTP         Address      `yaml:"http" doc:"Address of the HTTP API (queries and pushes as Loki has them, OTLP pushes), such as 127.0.0.1:7410; off if empty. Beyond loopback it needs users, tls.client_ca or insecure: true."`
 	TLS          ListenTLS    `yaml:"tls" doc:"TLS of http. The files are read again when they change."`
 	Users        []User       `yaml:"users" doc:"Who may use http, beyond /healthz, /readyz and /metrics; nobody is asked if empty."`
-	TenantHeader bool         `yaml:"tenant_header" default:"false" doc:"Takes the tenant from the header X-Scope-OrgID where the user has none; a request without one is refused. For use behind a proxy that sets the header."`
+	TenantHeader bool         `yaml:"tenant_header" default:"false" doc:"Takes the tenant from the header X-Scope-OrgID where the user has none; a request without one is refused. For clients that may name any tenant, such as a proxy that sets the header."`
 	Limits       ListenLimits `yaml:"limits" doc:"What requests to http may cost."`
 	Probe        Address      `yaml:"probe" doc:"Address of GET /healthz, /readyz and /metrics, such as :7411; off if empty. It shows no log content and asks for no credentials."`
 	Insecure     bool         `yaml:"insecure" default:"false" doc:"Lets http listen beyond loopback without authentication."`
@@ -58,7 +58,7 @@ type User struct {
 	Name     string `yaml:"name" doc:"Name, for password."`
 	Password Secret `yaml:"password" doc:"Password."`
 	Token    Secret `yaml:"token" doc:"Token, instead of name and password."`
-	Tenant   string `yaml:"tenant" doc:"The user's tenant: sees and writes only its logs. Without one, and without tenant_header, the user sees everything."`
+	Tenant   string `yaml:"tenant" doc:"The user's tenant: sees and writes only its logs. Once a user has one all need one, or tenant_header; without any there are no tenants and everybody sees everything."`
 }
 
 // Authenticated reports whether http asks who somebody is.
