@@ -572,10 +572,10 @@ func errorKinds(v any) any {
 	case map[string]any:
 		delete(v, "__error_details__")
 		for k, inner := range v {
-			if inner == "" {
+			errorKinds(inner)
+			if m, ok := inner.(map[string]any); inner == "" || ok && k == "parsed" && len(m) == 0 {
 				delete(v, k)
 			}
-			errorKinds(inner)
 		}
 	case []any:
 		for _, inner := range v {
