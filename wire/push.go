@@ -90,6 +90,7 @@ type PushedStream struct {
 const (
 	maxPushedStreams = 1 << 14
 	maxPushedBytes   = 8 << 20
+	maxPushedKey     = 256 << 10 // longer ones are not kept
 )
 
 // Get returns what was put under the key, nil if it is not known (any more).
@@ -108,6 +109,9 @@ func (c *StreamCache) Get(key []byte) *PushedStream {
 // Put keeps s under the key and returns it, or what another decoder has put
 // there in the meantime.
 func (c *StreamCache) Put(key []byte, s *PushedStream) *PushedStream {
+	if len(key) > maxPushedKey {
+		return s
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if have := c.known[string(key)]; have != nil {

@@ -29,12 +29,16 @@ func TestStreamCache(t *testing.T) {
 		}
 	}
 	// Long keys are bounded by their bytes.
-	long := strings.Repeat("x", 1<<20)
-	for i := range 100 {
+	long := strings.Repeat("x", 200<<10)
+	for i := range 500 {
 		c.Put(fmt.Appendf(nil, "%s%d", long, i), b)
 	}
-	if c.bytes > maxPushedBytes+len(long)+3 || len(c.known)+len(c.old) > 20 {
+	if c.bytes > maxPushedBytes+len(long)+3 || len(c.known)+len(c.old) > 100 {
 		t.Errorf("%d bytes, %d streams", c.bytes, len(c.known)+len(c.old))
+	}
+	huge := bytes.Repeat([]byte("x"), maxPushedKey+1)
+	if c.Put(huge, a) != a || c.Get(huge) != nil {
+		t.Error("a huge key is kept")
 	}
 	var wg sync.WaitGroup
 	got := make([]*PushedStream, 8)

@@ -94,6 +94,9 @@ func (d *Decoder) begin(b *record.Batch, body record.Span, tenant string, now in
 func (d *Decoder) end(err error) (wire.Outcome, error) {
 	out := d.out
 	d.b, d.p, d.pushed, d.out = nil, nil, nil, wire.Outcome{}
+	if cap(d.key) > 1<<20 {
+		d.key = nil
+	}
 	return out, err
 }
 

@@ -115,6 +115,12 @@ func (d *Decoder) Protobuf(b *record.Batch, body record.Span, tenant string, now
 	err := d.request(int(body.Off), int(body.End()))
 	out := d.out
 	d.b, d.p, d.resource, d.out = nil, nil, nil, wire.Outcome{}
+	if cap(d.key) > 1<<20 {
+		d.key = nil
+	}
+	if cap(d.scratch) > 1<<20 {
+		d.scratch = nil
+	}
 	return out, err
 }
 
@@ -489,53 +495,4 @@ func (d *Decoder) overflow() string {
 
 func (d *Decoder) refuse(why string) {
 	d.out.Refuse(1, "resource %d: scope %d: record %d: %s", d.out.Streams, d.nscope, d.nrecord, why)
-}
-
-// use returns the index of the stream of the record at hand: the resource, and
-// where in it the record was written.
-func (d *Decoder) use() (uint16, error) {
-	i, ok := d.known()
-	if ok {
-		return i, nil
-	}
-	if d.file.Len > 0 && len(d.streams) > 0 && d.repeat < len(d.resource) {
-		// A large resource with very many files.
-		d.add(nameFilePath, record.String, d.file)
-		d.file = record.Span{}
-		if i, ok = d.known(); ok {
-			return i, nil
-		}
-	}
-	d.repeat = max(0, d.repeat-len(d.resource))
-	own := len(d.key) // what tells the resource's streams apart
-	d.key = append(d.key, d.resource...)
-	s := d.cache.Get(d.key)
-	if s == nil {
-		stream, err := d.newStream()
-		if err != nil {
-			if err != errWire {
-				d.bad, err = err, nil
-			}
-			return 0, err
-		}
-		s = d.cache.Put(d.key, &wire.PushedStream{Stream: stream})
-	}
-	if len(d.b.Streams()) == wire.MaxStreams {
-		return 0, fmt.Errorf("more than %d streams in a request: %w", wire.MaxStreams, wire.ErrTooMany)
-	}
-	i = d.b.AddStream(record.StreamRef{Stream: s.Stream})
-	d.streams[string(d.key[:own])] = i
-	return i, nil
-}
-
-// known finds the stream among those of the resource and leaves the beginning of
-// its key in d.key.
-func (d *Decoder) known() (uint16, bool) {
-	file := d.p[d.file.Off:d.file.End()]
-	k := append(append(d.key[:0], d.tenant...), 0)
-	k = append(append(k, d.stream...), 0)
-	k = binary.AppendUvarint(k, uint64(len(file)))
-	d.key = append(k, file...)
-	i, ok := d.streams[string(d.key)]
-	return i, ok
 }

@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -39,6 +40,55 @@ var promoted = map[string]bool{
 	"deployment.environment.name": true,
 	"service.namespace":           true,
 	"service.instance.id":         true,
+}
+
+// use returns the index of the stream of the record at hand: the resource, and
+// where in it the record was written.
+func (d *Decoder) use() (uint16, error) {
+	i, ok := d.known()
+	if ok {
+		return i, nil
+	}
+	if d.file.Len > 0 && len(d.streams) > 0 && d.repeat < len(d.resource) {
+		// A large resource with very many files.
+		d.add(nameFilePath, record.String, d.file)
+		d.file = record.Span{}
+		if i, ok = d.known(); ok {
+			return i, nil
+		}
+	}
+	d.repeat = max(0, d.repeat-len(d.resource))
+	own := len(d.key) // what tells the resource's streams apart
+	d.key = append(d.key, d.resource...)
+	s := d.cache.Get(d.key)
+	if s == nil {
+		stream, err := d.newStream()
+		if err != nil {
+			if err != errWire {
+				d.bad, err = err, nil
+			}
+			return 0, err
+		}
+		s = d.cache.Put(d.key, &wire.PushedStream{Stream: stream})
+	}
+	if len(d.b.Streams()) == wire.MaxStreams {
+		return 0, fmt.Errorf("more than %d streams in a request: %w", wire.MaxStreams, wire.ErrTooMany)
+	}
+	i = d.b.AddStream(record.StreamRef{Stream: s.Stream})
+	d.streams[string(d.key[:own])] = i
+	return i, nil
+}
+
+// known finds the stream among those of the resource and leaves the beginning of
+// its key in d.key.
+func (d *Decoder) known() (uint16, bool) {
+	file := d.p[d.file.Off:d.file.End()]
+	k := append(append(d.key[:0], d.tenant...), 0)
+	k = append(append(k, d.stream...), 0)
+	k = binary.AppendUvarint(k, uint64(len(file)))
+	d.key = append(k, file...)
+	i, ok := d.streams[string(d.key)]
+	return i, ok
 }
 
 // newStream makes the Stream of the resource at hand and of the iostream and
