@@ -133,7 +133,7 @@ func age(now, t time.Time) string {
 	return d.Round(time.Second).String()
 }
 
-func counts[N int | uint64](m map[string]N) string {
+func counts[N int | int64 | uint64](m map[string]N) string {
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		parts = append(parts, fmt.Sprintf("%d %s", m[k], k))

@@ -27,6 +27,8 @@ type storeStatus struct {
 	LowDisk       bool   `json:"low_disk"`
 	Recovered     int64  `json:"recovered_rows"`
 	RecoveryLost  int64  `json:"recovery_lost_rows"`
+
+	Pushed map[string]int64 `json:"pushed,omitempty"` // records, by protocol
 }
 
 func (p *process) storeStatus() *storeStatus {
@@ -34,8 +36,17 @@ func (p *process) storeStatus() *storeStatus {
 		return nil
 	}
 	s, r := p.keep.Stats(), p.keep.Recovery()
+	pushed := make(map[string]int64)
+	if p.api != nil {
+		for _, ps := range p.api.public.PushStats() {
+			if ps.Records > 0 {
+				pushed[ps.Protocol] = ps.Records
+			}
+		}
+	}
 	return &storeStatus{
-		Path: p.keep.dir, Rows: s.SegmentRows + s.MemtableRows, Bytes: s.SegmentBytes, DiskBytes: s.DiskBytes,
+		Pushed: pushed,
+		Path:   p.keep.dir, Rows: s.SegmentRows + s.MemtableRows, Bytes: s.SegmentBytes, DiskBytes: s.DiskBytes,
 		MaxDisk: int64(p.keep.settings.MaxDisk), Segments: s.Segments, MemtableRows: s.MemtableRows, MemtableBytes: s.MemtableBytes,
 		Taken: s.Rows, Doubles: s.Doubles, TooOld: s.TooOld, Errors: s.WALErrors + s.FlushErrors, DamagedPages: s.DamagedPages,
 		ExpiredRows: s.ExpiredRows, LowDisk: s.LowDisk, Recovered: r.Rows, RecoveryLost: r.LostRows + r.MissingRows,
@@ -52,6 +63,9 @@ func (s *storeStatus) print(w io.Writer) {
 	fmt.Fprintf(w, "  disk     %s%s in %s, for %s of lines\n", size(s.DiskBytes), limit, plural(int64(s.Segments), "segment"), size(s.Bytes))
 	fmt.Fprintf(w, "  memory   %s, %s; durable in the log\n", plural(s.MemtableRows, "row"), size(s.MemtableBytes))
 	fmt.Fprintf(w, "  taken    %d rows since start, %d more were there already\n", s.Taken, s.Doubles)
+	if len(s.Pushed) > 0 {
+		fmt.Fprintf(w, "  pushed   %s records since start\n", counts(s.Pushed))
+	}
 	if s.TooOld > 0 {
 		fmt.Fprintf(w, "  refused  %s older than the retention\n", plural(s.TooOld, "row"))
 	}
