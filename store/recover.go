@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
 )
 
 // Recovery is what Open found.
@@ -246,4 +245,3 @@ func (s *Store) newest() int64 {
 	}
 	return t
 }
-

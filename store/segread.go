@@ -291,4 +291,3 @@ func (r *segReader) filter() ([]byte, error) {
 	}
 	return all, nil
 }
-
