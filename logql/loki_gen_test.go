@@ -209,7 +209,10 @@ func (g *lokiGen) rangeQuery() string {
 		arg = one(g, "0.5", "0.99", "0", "1", ".25", "0.123", "1.5") + ", "
 	}
 	if g.IntN(2) == 0 && fn != "sum_over_time" && fn != "rate" && fn != "rate_counter" && fn != "absent_over_time" || g.IntN(20) == 0 {
-		group = " " + g.grouping()
+		// Loki does not unwrap what a parser extracts if nothing is grouped by.
+		if group = " " + g.grouping(); strings.Contains(group, "by") && strings.HasSuffix(group, "()") {
+			group = ""
+		}
 	}
 	return fn + "(" + arg + log + " " + window + ")" + group
 }

@@ -89,7 +89,7 @@ func newLoki(t *testing.T) *lokiServer {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if t.Failed() && testing.Verbose() {
+		if os.Getenv("WEIR_LOKI_ERRORS") != "" {
 			t.Logf("Loki's log: %s", log.String())
 		}
 	})

@@ -140,8 +140,31 @@ func TestAgainstLoki(t *testing.T) {
 		for range 1 + r.IntN(4) {
 			q += " " + lokiStages[r.IntN(len(lokiStages))]
 		}
-		check(q)
+		if !looksAhead(q) {
+			check(q)
+		}
 	}
+}
+
+// looksAhead reports whether a parser stands behind a label filter, which in
+// Loki may see what that parser extracts: a documented difference.
+func looksAhead(q string) bool {
+	e, err := ParseLog(q)
+	if err != nil {
+		return false
+	}
+	filtered := false
+	for _, s := range e.stages {
+		switch s.(type) {
+		case labelFilter:
+			filtered = true
+		case *parserExpr, *captureExpr:
+			if filtered {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Loki reads what String writes.
