@@ -165,7 +165,6 @@ func errorKind(err error) string {
 // diffLines compares line by line, and what its labels come from.
 func diffLines(want, got *Result) string {
 	flat := func(r *Result) (out []string) {
-		var times []int64
 		for _, s := range r.Streams {
 			for _, e := range s.Entries {
 				drop := func(ls []Label) string {
@@ -174,7 +173,6 @@ func diffLines(want, got *Result) string {
 				}
 				base := slices.DeleteFunc(slices.Clone(s.Labels), func(l Label) bool { return has(e.Meta, l.Name) || has(e.Parsed, l.Name) })
 				out = append(out, fmt.Sprintf("%d stream%s meta%s parsed%s %s", e.Time, drop(base), drop(e.Meta), drop(e.Parsed), strings.ToValidUTF8(e.Line, "\ufffd")))
-				times = append(times, e.Time)
 			}
 		}
 		slices.Sort(out)
