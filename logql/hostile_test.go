@@ -107,3 +107,56 @@ func TestHostileQueries(t *testing.T) {
 		})
 	}
 }
+
+// What a line or many of them can make a query hold is bounded.
+func TestHostileLines(t *testing.T) {
+	var wide strings.Builder
+	wide.WriteString(`{"first":"1"`)
+	for i := range 20_000 {
+		fmt.Fprintf(&wide, `,"key%d":%d`, i, i)
+	}
+	wide.WriteString("}")
+	deep := strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000)
+	m := &memSource{blockRows: 100}
+	m.add([]Label{{Name: "app", Value: "wide"}}, sec, wide.String())
+	m.add([]Label{{Name: "app", Value: "deep"}}, sec, deep)
+	m.add([]Label{{Name: "app", Value: "pairs"}}, sec, strings.Repeat("k=v ", 50_000)+strings.Repeat(`a="`, 1000))
+	for i := range 5000 {
+		m.add([]Label{{Name: "app", Value: "many"}}, sec+int64(i), fmt.Sprintf(`{"id":"%d","n":%d}`, i, i))
+	}
+	p := Params{Start: 0, End: 2 * sec, Limits: Limits{MaxSeries: 100, MaxCells: 2000, MaxResult: 1 << 20, MaxRows: 100_000}}
+	for _, tt := range []struct {
+		q      string
+		labels int    // of the one row, if it is an answer
+		limit  string // in the error
+	}{
+		{`{app="wide"} | json`, maxLabels + 3, ""},
+		{`{app="wide"} | json | first="1" | keep first, app`, 2 + 2, ""},
+		{`{app="deep"} | json`, 3, ""},
+		{`{app="deep"} | json x="a.a.a"`, 3, ""},
+		{`{app="pairs"} | logfmt`, 2, ""},
+		{`{app="many"} | json`, 0, "streams"},
+		{`count_over_time({app="many"} | json [5s])`, 0, "series"},
+		{`quantile_over_time(0.5, {app="many"} | json | unwrap n [5s]) by (app)`, 0, "numbers"},
+		{"{app=\"wide\"} | line_format `{{repeat 9 (repeat 9 __line__)}}`", 3, ""},
+		{"{app=\"wide\"} | line_format `{{range $i, $c := fromJson __line__}}{{range fromJson __line__}}x{{end}}{{end}}`", 3, ""},
+		{"{app=\"wide\"} | line_format `{{regexReplaceAll \".\" __line__ __line__}}`", 3, ""},
+	} {
+		e, err := Parse(tt.q)
+		if err != nil {
+			t.Fatal(tt.q, err)
+		}
+		res, err := Run(context.Background(), m, e, p)
+		var limit *LimitError
+		switch {
+		case tt.limit != "":
+			if !errors.As(err, &limit) || !strings.Contains(limit.What, tt.limit) {
+				t.Errorf("%s: %v", tt.q, err)
+			}
+		case err != nil || len(res.Streams) != 1:
+			t.Errorf("%s: %v, %d streams", tt.q, err, len(res.Streams))
+		case len(res.Streams[0].Labels) != tt.labels:
+			t.Errorf("%s: %d labels %.300v", tt.q, len(res.Streams[0].Labels), res.Streams[0].Labels)
+		}
+	}
+}
