@@ -4,8 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,6 +65,26 @@ func storedLines(t *testing.T, n node) *account.Account {
 	return acc
 }
 
+// stuck tells what an agent is doing that does not do what it should: its
+// figures and, as it ends by that, where its goroutines are.
+func stuck(a *agent) string {
+	var out strings.Builder
+	m := a.metrics()
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		if m[name] != 0 && strings.HasPrefix(name, "weir_") {
+			fmt.Fprintf(&out, "%s %v\n", name, m[name])
+		}
+	}
+	a.signal(syscall.SIGQUIT)
+	b, err := os.ReadFile(a.stderr)
+	if err != nil {
+		return err.Error()
+	}
+	_, stacks, _ := bytes.Cut(b, []byte("SIGQUIT"))
+	out.Write(stacks[:min(len(stacks), 60_000)])
+	return out.String()
+}
+
 // Failure 53 with the embedded store as destination: after kills -9 at random
 // moments, of readers, flushes and recoveries alike, it holds every line that
 // the containers wrote exactly once; asked through the running process, and
@@ -72,7 +97,7 @@ func TestFailure53_KillLoopStore(t *testing.T) {
 		eventually(t, fmt.Sprintf("the agent catches up after start %d", i), func() bool {
 			m := a.metrics()
 			return m["weir_input_written_bytes_total"] > 0 && m["weir_input_unread_bytes_total"] < 1e6 && m["weir_store_rows_total"] > 0
-		}, a.tail)
+		}, func() string { return stuck(a) })
 		randomly(1500 * time.Millisecond)
 		a.kill9()
 		randomly(200 * time.Millisecond)
@@ -93,7 +118,7 @@ func TestFailure53_KillLoopStore(t *testing.T) {
 		_, ledger := balanced(m)
 		v, err := storedLines(t, n).Verify(n.journal)
 		return fmt.Sprintf("%d rows; %s\nlost %v, unread %v, waiting %v\n%+v %v\n%s", rows(), ledger,
-			m["weir_input_lost_bytes_total"], m["weir_input_unread_bytes_total"], m["weir_waiting_records"], v, err, a.tail())
+			m["weir_input_lost_bytes_total"], m["weir_input_unread_bytes_total"], m["weir_waiting_records"], v, err, stuck(a))
 	})
 	verdict := func(how string) {
 		t.Helper()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/weirlog/weir/ack"
@@ -86,11 +87,15 @@ func apiAuth(l *config.Listen) api.Auth {
 func (a *apiServers) close(log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
 	defer cancel()
+	var wg sync.WaitGroup
 	for _, s := range []*api.Server{a.public, a.own} {
-		if err := s.Close(ctx); err != nil {
-			log.Warn("a query did not end", "error", err)
-		}
+		wg.Go(func() {
+			if err := s.Close(ctx); err != nil {
+				log.Warn("a request did not end; it is cut", "error", err)
+			}
+		})
 	}
+	wg.Wait()
 }
 
 // openAPI makes the API if there is a store.

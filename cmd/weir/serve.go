@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -43,10 +44,12 @@ func (p *process) serve(ctx context.Context) (stop func(), err error) {
 		}
 	}
 	stop = func() {
+		var wg sync.WaitGroup
 		if p.api != nil {
-			p.api.close(p.log)
+			wg.Go(func() { p.api.close(p.log) })
 		}
 		l.stop(stopPatience)
+		wg.Wait()
 	}
 	sock := filepath.Join(string(p.cfg.State), socketName)
 	// The lock on the positions is ours, so a socket file is a dead one's.
