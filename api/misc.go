@@ -17,7 +17,7 @@ func (s *Server) formatQuery(_ context.Context, q *request) error {
 			Error  string `json:"error"`
 		}{"invalid-query", msg})
 	}
-	return s.json(q, success{"success", expr.String()})
+	return s.json(q, success{"success", logql.Format(expr)})
 }
 
 // buildInfo is /status/buildinfo.

@@ -95,6 +95,7 @@ func TestAnswers(t *testing.T) {
 		{"values of a field", "detected_field/status/values", []string{"query", `{namespace="shop"} | label_format x="y"`}, nil, `{"limit":1000,"values":["200","503"]}`},
 		{"of none", "detected_field/nope/values", []string{"query", `{namespace="shop"}`}, nil, `{"limit":1000,"values":[]}`},
 		{"usual form", "format_query", []string{"query", `{app="x"}|json|a>2`}, nil, `{"status":"success","data":"{app=\"x\"} | json | a > 2"}`},
+		{"usual form of a long query", "format_query", []string{"query", `{app="x"}|="` + strings.Repeat("a", 100) + `"|json`}, nil, `{"status":"success","data":"{app=\"x\"}\n  |= \"` + strings.Repeat("a", 100) + `\"\n  | json"}`},
 		{"version", "status/buildinfo", nil, nil, `{"version":"1.2.3","revision":"","branch":"","buildUser":"","buildDate":"","goVersion":"go"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
