@@ -118,7 +118,11 @@ func (p *process) run(ctx context.Context) error {
 		})
 	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		percent := gcPercent
+		if p.opts.Preset == "store" {
+			percent = gcPercentStore
+		}
+		debug.SetGCPercent(percent)
 	}
 	limit, how := memoryLimit(int64(cfg.Limits.Memory))
 	p.budget = pipeline.NewBudget(limit)
