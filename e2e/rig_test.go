@@ -394,6 +394,12 @@ func startAgent(t *testing.T, n node, config string) *agent {
 	return a
 }
 
+// ready waits until the agent runs.
+func (a *agent) ready() {
+	a.t.Helper()
+	eventually(a.t, "the agent runs", func() bool { return a.metrics() != nil }, a.tail)
+}
+
 func (a *agent) kill9() { a.t.Helper(); a.signal(syscall.SIGKILL) }
 
 // term asks the agent to end and demands exit code 0.

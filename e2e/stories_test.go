@@ -136,8 +136,9 @@ func outage(t *testing.T, n node, d *destination, generations int, during func()
 func TestFailure75_BackendDeadBeyondRetention(t *testing.T) {
 	n, s := newNodeDir(t), storySize().quick()
 	d := startSink(t, "esstub")
-	g := startGenerator(t, n, s.generator()...)
 	a := startAgent(t, n, toElasticsearch(n, d, ""))
+	a.ready() // files live shorter than a start may take
+	g := startGenerator(t, n, s.generator()...)
 	// All files that were there at the outage's begin must go, and more.
 	outage(t, n, d, 2*s.outage, nil)
 	delivered(t, d, a, n.journal, g.finish(true))
@@ -150,8 +151,9 @@ func TestFailure75_BackendDeadBeyondRetention(t *testing.T) {
 func TestFailure12_DeadBackendAndKillsWithHoldLink(t *testing.T) {
 	n, s := newNodeDir(t), storySize().quick()
 	d := startSink(t, "esstub")
-	g := startGenerator(t, n, s.generator()...)
 	a := startAgent(t, n, toElasticsearch(n, d, fmt.Sprintf("hold: {by: link, dir: '%s', max_bytes: 8GiB}", filepath.Join(n.dir, "log", ".weir"))))
+	a.ready() // files live shorter than a start may take
+	g := startGenerator(t, n, s.generator()...)
 	next, kills := time.Now(), 0
 	outage(t, n, d, 2*s.outage, func() {
 		// Not before the agent reads: a process that never lives holds nothing.
