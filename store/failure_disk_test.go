@@ -226,3 +226,25 @@ func TestFailure71_Floor(t *testing.T) {
 		mustSend(t, s, l)
 	}
 }
+
+// FAILURES 71: a start on a full disk takes nothing from the first moment.
+func TestFailure71_FloorAtStart(t *testing.T) {
+	fs := newCrashFS(1)
+	s := open(t, Config{FS: fs, MinFree: 1 << 20})
+	l := line{labels: "app=a", time: base, body: "x"}
+	mustSend(t, s, l)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fs.mu.Lock()
+	fs.free = 1<<20 - 1
+	fs.mu.Unlock()
+	s = open(t, Config{FS: fs, MinFree: 1 << 20})
+	var se *ack.SendError
+	if _, err := send(s, l); !errors.As(err, &se) || se.Code != 503 {
+		t.Fatal(err)
+	}
+	if n := len(all(t, s)); n != 1 {
+		t.Errorf("%d rows can be read", n)
+	}
+}

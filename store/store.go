@@ -94,6 +94,7 @@ func Open(cfg Config) (*Store, error) {
 		s.closeFiles()
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	s.watchDisk() // before anything is taken
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.done.Add(3)
