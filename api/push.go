@@ -27,7 +27,7 @@ type PushLimits struct {
 	// not looked at up to 1 MiB. Default 100.
 	Ratio int64
 	// Memory is for all pushes under way together; one that finds none is answered
-	// with 429, unless it is the only one. Default 256 MiB.
+	// with 429, unless it is the only one. Default 128 MiB.
 	Memory int64
 	// Patience is how long a body may take to come; each KiB that came gives it a
 	// second more. Default 10 s.
@@ -47,7 +47,7 @@ func (l *PushLimits) setDefaults() {
 		l.Ratio = 100
 	}
 	if l.Memory <= 0 {
-		l.Memory = 256 << 20
+		l.Memory = 128 << 20
 	}
 	if l.Patience <= 0 {
 		l.Patience = 10 * time.Second

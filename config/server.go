@@ -42,7 +42,7 @@ type ListenLimits struct {
 	Tails        int      `yaml:"tails" default:"64" min:"1" max:"100000" doc:"Tails at a time."`
 	Body         Size     `yaml:"body" default:"20MiB" min:"1KiB" max:"1GiB" doc:"Bytes of a push, as sent."`
 	Decompressed Size     `yaml:"decompressed" default:"64MiB" min:"1KiB" max:"1GiB" doc:"Bytes of a push, decompressed."`
-	PushMemory   Size     `yaml:"push_memory" default:"256MiB" min:"1MiB" doc:"Bytes of all pushes under way; what does not fit is answered with 429."`
+	PushMemory   Size     `yaml:"push_memory" default:"128MiB" min:"1MiB" doc:"Bytes of all pushes under way; what does not fit is answered with 429."`
 }
 
 // ListenTLS is the server's side of TLS.
