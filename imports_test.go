@@ -18,9 +18,9 @@ const module = "github.com/weirlog/weir"
 // levels of the project's own packages. wire stands for every wire/<proto>.
 var levels = map[string]int{
 	"record": 0, "ack": 0,
-	"cri": 1, "stage": 1, "logql": 1, "columns": 1, "wire": 1,
+	"cri": 1, "stage": 1, "logql": 1, "columns": 1, "wire": 1, "show": 1,
 	"tail": 2, "kube": 2, "checkpoint": 2, "buffer": 2, "output": 2, "store": 2,
-	"deliver": 3, "pipeline": 3, "api": 3,
+	"deliver": 3, "pipeline": 3, "api": 3, "read": 3,
 	"config": 4, "cmd": 4, "e2e": 4, "bench": 4, "deploy": 4,
 }
 
@@ -36,7 +36,7 @@ var only = []struct {
 	{"github.com/prometheus/", []string{"metrics"}},
 	{"github.com/spf13/cobra", []string{"cmd"}},
 	{"github.com/parquet-go/", []string{"columns"}},
-	{"github.com/coder/websocket", []string{"api", "cmd"}},
+	{"github.com/coder/websocket", []string{"api", "read", "cmd"}},
 	{"google.golang.org/grpc", []string{"output", "gateway"}},
 	{"github.com/twmb/franz-go", []string{"output", "gateway"}},
 	{"github.com/minio/", []string{"output", "gateway"}},

@@ -36,7 +36,7 @@ func storedLines(t *testing.T, n node) *account.Account {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(weir(t), "query", "--state", n.state, "-n", "0", "-o", "raw", `{input="kubernetes"}`)
+	cmd := exec.Command(weir(t), "query", "--state", n.state, "--limit", "0", "-o", "raw", `{input="kubernetes"}`)
 	var errOut bytes.Buffer
 	cmd.Stderr = &errOut
 	out, err := cmd.StdoutPipe()

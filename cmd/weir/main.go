@@ -164,12 +164,3 @@ func colorFor(w io.Writer) bool {
 	}
 	return os.Getenv("CLICOLOR_FORCE") != "" || isTerminal(w)
 }
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/weirlog/weir/logql"
+	"github.com/weirlog/weir/read"
+	"github.com/weirlog/weir/show"
 )
 
 // fakeLoki answers query_range from a list of lines in the order of time, as
@@ -145,7 +147,7 @@ func testQueryPages(t *testing.T, most int64, page int) {
 				}
 				q := &query{
 					flags: &queryFlags{limit: limit, forward: forward, reverse: reverse}, text: expr.String(), expr: expr, lines: true,
-					client: &lokiClient{http: srv.Client(), base: srv.URL, what: "the fake", page: page}, p: timedPrinter{w}, errOut: io.Discard,
+					client: &read.Client{HTTP: srv.Client(), Base: srv.URL, What: "the fake", Page: page}, p: timedPrinter{w}, errOut: io.Discard,
 					ranged: true, from: start, to: start.Add(time.Hour), now: start.Add(time.Hour),
 				}
 				if err := q.run(t.Context()); err != nil {
@@ -181,12 +183,12 @@ func testQueryPages(t *testing.T, most int64, page int) {
 // timedPrinter writes times and lines.
 type timedPrinter struct{ w *bufio.Writer }
 
-func (p timedPrinter) line(e *entry) error {
-	_, err := fmt.Fprintf(p.w, "%d %s\n", e.time, e.line)
+func (p timedPrinter) Line(e *show.Entry) error {
+	_, err := fmt.Fprintf(p.w, "%d %s\n", e.Time, e.Line)
 	return err
 }
-func (p timedPrinter) series(map[string]string, []lokiPoint) error { return nil }
-func (p timedPrinter) end() error                                  { return nil }
+func (p timedPrinter) Series(map[string]string, []show.Point) error { return nil }
+func (p timedPrinter) End() error                                   { return nil }
 
 // Answers that are errors have the exit code of what they mean.
 func TestQueryServerErrors(t *testing.T) {

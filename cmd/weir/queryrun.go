@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -14,6 +11,8 @@ import (
 	"time"
 
 	"github.com/weirlog/weir/logql"
+	"github.com/weirlog/weir/read"
+	"github.com/weirlog/weir/show"
 )
 
 // query is one run of `weir query`.
@@ -22,31 +21,21 @@ type query struct {
 	text   string
 	expr   logql.Expr // nil if it is not ours to read: the server decides
 	lines  bool
-	client *lokiClient
-	p      printer
+	client *read.Client
+	p      show.Printer
 	errOut io.Writer
 
 	now, from, to time.Time
 	ranged        bool // a range was given
+	until         bool // an end was given
 	step          time.Duration
-	warnings      []string
-	bytes, rows   int64
+	cost          read.Cost
 	began         time.Time
 }
 
-// entry is a line with everything that is known of it.
-type entry struct {
-	lokiEntry
-	labels map[string]string // of the stream
-	key    string            // of labels
-}
-
-// identity tells entries of the same time apart.
-func (e *entry) identity() string { return e.key + "\x00" + e.line }
-
 func (q *query) run(ctx context.Context) error {
 	q.began = time.Now()
-	if !q.client.local {
+	if !q.client.Local {
 		q.moveMatchers(ctx)
 	}
 	var found int
@@ -60,7 +49,7 @@ func (q *query) run(ctx context.Context) error {
 		return err
 	}
 	if q.flags.stats {
-		fmt.Fprintf(q.errOut, "%d rows and %s looked at in %s\n", q.rows, size(q.bytes), time.Since(q.began).Round(time.Millisecond))
+		fmt.Fprintf(q.errOut, "%d rows and %s looked at in %s\n", q.cost.Rows, size(q.cost.Bytes), time.Since(q.began).Round(time.Millisecond))
 	}
 	if found == 0 {
 		q.nothing(ctx)
@@ -85,18 +74,10 @@ func (q *query) moveMatchers(ctx context.Context) {
 }
 
 func (q *query) labelNames(ctx context.Context) ([]string, error) {
-	form := url.Values{}
 	if q.ranged {
-		form.Set("start", nanos(q.from))
-		form.Set("end", nanos(q.to))
-	} else if q.client.local {
-		form.Set("start", "0")
+		return q.client.Names(ctx, q.from.UnixNano(), q.to.UnixNano())
 	}
-	var a struct {
-		Data []string `json:"data"`
-	}
-	err := q.client.get(ctx, "/loki/api/v1/labels", form, &a)
-	return a.Data, err
+	return q.client.Names(ctx, 0, 0)
 }
 
 func nanos(t time.Time) string { return strconv.FormatInt(t.UnixNano(), 10) }
@@ -108,9 +89,9 @@ func (q *query) span() (from, to int64) {
 	switch {
 	case q.ranged:
 		return q.from.UnixNano(), to
-	case !q.client.local:
+	case !q.client.Local:
 		return q.to.Add(-time.Hour).UnixNano(), to
-	case q.flags.to == "":
+	case !q.until:
 		to = q.now.Add(time.Hour).UnixNano() // clocks differ
 	}
 	return 0, to
@@ -120,160 +101,35 @@ func (q *query) span() (from, to int64) {
 // printed when all are there; without a limit they come in the order in which
 // they are printed.
 func (q *query) runLines(ctx context.Context) (found int, err error) {
-	forward := q.flags.forward
-	if q.flags.limit == 0 {
-		forward = !q.flags.reverse
+	want := read.Want{Query: q.text, Limit: q.flags.limit, Forward: q.flags.forward}
+	if want.Limit == 0 {
+		want.Forward = !q.flags.reverse
 	}
-	turn := forward == q.flags.reverse // the pages come in the other order
-	var held []entry
-	from, to := q.span()
-	left := q.flags.limit
-	size, most := q.client.page, 50_000
-	seen := make(map[string]int) // of the time where the last page ended
-	var edge int64
-	for {
-		n := size
-		if left > 0 {
-			n = min(n, left+len(seen))
+	want.From, want.To = q.span()
+	turn := want.Forward == q.flags.reverse // the pages come in the other order
+	var held []show.Entry
+	err = q.client.Lines(ctx, want, &q.cost, func(page []show.Entry) error {
+		found += len(page)
+		if turn {
+			held = append(held, page...)
+			return nil
 		}
-		page, err := q.page(ctx, from, to, n, forward)
-		if tooMuch(err) && n > 1 {
-			// Long lines, or a server that gives fewer at a time.
-			size, most = max(1, n/4), n*3/4
-			continue
-		}
-		if err != nil {
-			return found, err
-		}
-		full := len(page) >= n
-		again := maps.Clone(seen)
-		fresh := page[:0]
-		for _, e := range page {
-			if e.time == edge && again[e.identity()] > 0 {
-				again[e.identity()]--
-				continue
-			}
-			fresh = append(fresh, e)
-		}
-		if left > 0 && len(fresh) > left {
-			fresh = fresh[:left]
-		}
-		for i := range fresh {
-			if turn {
-				held = append(held, fresh[i])
-				continue
-			}
-			if err := q.p.line(&fresh[i]); err != nil {
-				return found, err
+		for i := range page {
+			if err := q.p.Line(&page[i]); err != nil {
+				return err
 			}
 		}
-		found += len(fresh)
-		if left > 0 {
-			if left -= len(fresh); left <= 0 {
-				break
-			}
-		}
-		if !full {
-			break
-		}
-		last := page[len(page)-1].time
-		if len(fresh) == 0 && last == edge {
-			// More lines of one nanosecond than a page has.
-			if size >= most {
-				q.warnings = append(q.warnings, fmt.Sprintf("more than %d lines have the time %s; some are left out", size, time.Unix(0, edge).UTC().Format(time.RFC3339Nano)))
-				seen, edge = make(map[string]int), 0
-				if forward {
-					from = last + 1
-				} else {
-					to = last
-				}
-				continue
-			}
-			size = min(2*size, most)
-			continue
-		}
-		if last != edge {
-			seen, edge = make(map[string]int), last
-		}
-		for i := range fresh {
-			if fresh[i].time == edge {
-				seen[fresh[i].identity()]++
-			}
-		}
-		if forward {
-			from = last
-		} else {
-			to = last + 1
-		}
-	}
-	for i := len(held) - 1; i >= 0; i-- {
-		if err := q.p.line(&held[i]); err != nil {
-			return found, err
-		}
-	}
-	return found, q.p.end()
-}
-
-// tooMuch reports whether an answer would have been larger than the server
-// allows: weir's and Loki's words for too many lines, and too many bytes.
-func tooMuch(err error) bool {
-	var se *serverError
-	if !errors.As(err, &se) {
-		return false
-	}
-	for _, words := range []string{"bytes of answer", "max entries limit", "larger than max"} {
-		if strings.Contains(se.text, words) {
-			return true
-		}
-	}
-	return false
-}
-
-// page gets lines in the order of time, forward or backward.
-func (q *query) page(ctx context.Context, from, to int64, limit int, forward bool) ([]entry, error) {
-	form := url.Values{
-		"query": {q.text}, "limit": {strconv.Itoa(limit)}, "direction": {"backward"},
-		"start": {strconv.FormatInt(from, 10)}, "end": {strconv.FormatInt(to, 10)},
-	}
-	if forward {
-		form.Set("direction", "forward")
-	}
-	a, err := q.client.query(ctx, "/loki/api/v1/query_range", form)
-	if err != nil {
-		return nil, err
-	}
-	q.count(a)
-	if a.Data.ResultType != "streams" {
-		return nil, fmt.Errorf("%s answers with %s, not with lines", q.client.what, a.Data.ResultType)
-	}
-	var streams []lokiStream
-	if err := json.Unmarshal(a.Data.Result, &streams); err != nil {
-		return nil, fmt.Errorf("the answer of %s cannot be read: %w", q.client.what, err)
-	}
-	var out []entry
-	for _, s := range streams {
-		key := labelText(s.Labels)
-		for _, v := range s.Values {
-			out = append(out, entry{v, s.Labels, key})
-		}
-	}
-	slices.SortStableFunc(out, func(a, b entry) int {
-		if forward {
-			return compareTimes(a.time, b.time)
-		}
-		return compareTimes(b.time, a.time)
+		return nil
 	})
-	return out, nil
-}
-
-func compareTimes(a, b int64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
+	if err != nil {
+		return found, err
 	}
-	return 0
+	for i := range slices.Backward(held) {
+		if err := q.p.Line(&held[i]); err != nil {
+			return found, err
+		}
+	}
+	return found, q.p.End()
 }
 
 // runNumbers gets numbers: at one time, or a series.
@@ -292,36 +148,21 @@ func (q *query) runNumbers(ctx context.Context) (found int, err error) {
 	} else {
 		form.Set("time", nanos(q.to))
 	}
-	a, err := q.client.query(ctx, path, form)
+	a, err := q.client.Query(ctx, path, form)
 	if err != nil {
 		return 0, err
 	}
-	q.count(a)
-	var series []lokiSeries
-	switch a.Data.ResultType {
-	case "matrix", "vector":
-		err = json.Unmarshal(a.Data.Result, &series)
-	case "scalar":
-		series = make([]lokiSeries, 1)
-		err = json.Unmarshal(a.Data.Result, &series[0].Value)
-	case "streams":
-		return 0, fmt.Errorf("%s answers with lines", q.client.what)
-	default:
-		err = fmt.Errorf("unknown kind %q", a.Data.ResultType)
-	}
+	q.cost.Count(a)
+	series, err := q.client.Series(a)
 	if err != nil {
-		return 0, fmt.Errorf("the answer of %s cannot be read: %w", q.client.what, err)
+		return 0, err
 	}
 	for i := range series {
-		points := series[i].Values
-		if a.Data.ResultType != "matrix" {
-			points = []lokiPoint{series[i].Value}
-		}
-		if err := q.p.series(series[i].Labels, points); err != nil {
+		if err := q.p.Series(series[i].Labels, series[i].Points); err != nil {
 			return len(series), err
 		}
 	}
-	return len(series), q.p.end()
+	return len(series), q.p.End()
 }
 
 // niceStep divides a range into some sixty steps of a round length.
@@ -334,23 +175,13 @@ func niceStep(d time.Duration) time.Duration {
 	return 24 * time.Hour * (1 + d/(60*24*time.Hour))
 }
 
-func (q *query) count(a *lokiAnswer) {
-	q.bytes += a.Data.Stats.Summary.Bytes
-	q.rows += a.Data.Stats.Summary.Lines
-	for _, w := range a.Warnings {
-		if !slices.Contains(q.warnings, w) {
-			q.warnings = append(q.warnings, w)
-		}
-	}
-}
-
 // nothing says on stderr that nothing was found, and what may be the reason.
 func (q *query) nothing(ctx context.Context) {
 	msg := "nothing found"
 	switch {
 	case q.ranged:
 		msg += fmt.Sprintf(" from %s to %s", q.from.Format(time.DateTime), q.to.Format(time.DateTime))
-	case q.lines && !q.client.local:
+	case q.lines && !q.client.Local:
 		msg += " in the last hour; --since 24h looks further back"
 	}
 	names, err := q.labelNames(ctx)

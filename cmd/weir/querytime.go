@@ -6,33 +6,71 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/weirlog/weir/config"
 )
 
+// rangeFlags are a range of time. --since and --until are stern's and kubectl's
+// names, --from and --to logcli's; each takes a moment or how long ago it was.
+type rangeFlags struct{ since, until, from, to string }
+
+func (f *rangeFlags) add(cmd *cobra.Command) {
+	c := cmd.Flags()
+	c.StringVarP(&f.since, "since", "s", "", "from when: 15m, 2h or 7d (ago), 10:30, 2026-11-22, '2026-11-22 10:00', RFC 3339")
+	c.StringVarP(&f.until, "until", "u", "", "up to when, likewise (default now)")
+	c.StringVar(&f.from, "from", "", "the same as --since")
+	c.StringVar(&f.to, "to", "", "the same as --until")
+	cmd.MarkFlagsMutuallyExclusive("since", "from")
+	cmd.MarkFlagsMutuallyExclusive("until", "to")
+}
+
+// timeRange is a range of time that people gave, or what stands for it.
+type timeRange struct {
+	now, from, to time.Time
+	given, until  bool // a beginning, an end was given
+}
+
+// parse works out the range; from is zero and to is now if nothing was said.
+func (f *rangeFlags) parse(now time.Time) (timeRange, error) {
+	r := timeRange{now: now, to: now}
+	var err error
+	for _, e := range []struct{ name, text string }{{"--until", f.until}, {"--to", f.to}} {
+		if e.text == "" {
+			continue
+		}
+		if r.to, err = parseWhen(e.text, now); err != nil {
+			return r, usageError("%s %s: %v", e.name, e.text, err)
+		}
+		r.until = true
+	}
+	for _, e := range []struct{ name, text string }{{"--since", f.since}, {"--from", f.from}} {
+		if e.text == "" {
+			continue
+		}
+		if r.from, err = parseWhen(e.text, now); err != nil {
+			return r, usageError("%s %s: %v", e.name, e.text, err)
+		}
+		r.given = true
+	}
+	return r, r.check()
+}
+
+func (r *timeRange) check() error {
+	if r.given && !r.from.Before(r.to) {
+		return usageError("the range is empty: it goes from %s to %s", r.from.Format(time.RFC3339), r.to.Format(time.RFC3339))
+	}
+	return nil
+}
+
 // times works out the range of the query.
 func (q *query) times() error {
-	f := q.flags
-	var err error
-	q.to = q.now
-	if f.to != "" {
-		if q.to, err = parseWhen(f.to, q.now); err != nil {
-			return usageError("--to %s: %v", f.to, err)
-		}
+	r, err := q.flags.rangeFlags.parse(q.now)
+	if err != nil {
+		return err
 	}
-	switch {
-	case f.since != "":
-		d, err := parseSpan(f.since)
-		if err != nil {
-			return usageError("--since %s: %v", f.since, err)
-		}
-		q.from, q.ranged = q.now.Add(-d), true
-	case f.from != "":
-		if q.from, err = parseWhen(f.from, q.now); err != nil {
-			return usageError("--from %s: %v", f.from, err)
-		}
-		q.ranged = true
-	}
-	if f.step != "" {
+	q.from, q.to, q.ranged, q.until = r.from, r.to, r.given, r.until
+	if f := q.flags; f.step != "" {
 		if q.step, err = parseSpan(f.step); err != nil || q.step <= 0 {
 			return usageError("--step %s: want a duration such as 30s or 5m", f.step)
 		}
@@ -43,9 +81,6 @@ func (q *query) times() error {
 	}
 	if q.ranged && q.from.IsZero() {
 		q.from = q.to.Add(-time.Hour)
-	}
-	if q.ranged && !q.from.Before(q.to) {
-		return usageError("the range is empty: it goes from %s to %s", q.from.Format(time.RFC3339), q.to.Format(time.RFC3339))
 	}
 	return nil
 }

@@ -35,15 +35,19 @@ func upState() (string, error) {
 // directory. It is named as the process names it: by itself, by the process's
 // configuration, or by the environment.
 type stateFlags struct {
-	cmd   *cobra.Command
 	state string
 	files []string
 }
 
 func (f *stateFlags) add(cmd *cobra.Command) {
-	f.cmd = cmd
+	f.addTo(cmd, "c")
+}
+
+// addTo adds the flags; short is the letter of --config, "" for none: reading
+// commands have -c for containers, as stern and kubectl.
+func (f *stateFlags) addTo(cmd *cobra.Command, short string) {
 	cmd.Flags().StringVar(&f.state, "state", "", "state directory of the process; also WEIR_STATE (default "+defaultState+", else that of 'weir up')")
-	cmd.Flags().StringArrayVarP(&f.files, "config", "c", nil, "configuration of the process, which names its state directory; may be repeated")
+	cmd.Flags().StringArrayVarP(&f.files, "config", short, nil, "configuration of the process, which names its state directory; may be repeated")
 	cmd.MarkFlagsMutuallyExclusive("state", "config")
 	if err := cmd.MarkFlagFilename("config", "yaml", "yml"); err != nil {
 		panic(err) // the flag was added above

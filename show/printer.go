@@ -1,4 +1,4 @@
-package main
+package show
 
 import (
 	"bufio"
@@ -15,17 +15,38 @@ import (
 	"github.com/weirlog/weir/wire/line"
 )
 
-// printer writes what a query finds.
-type printer interface {
-	line(e *entry) error
-	series(labels map[string]string, points []lokiPoint) error
-	end() error
+// Printer writes what a query finds. An error is that of the writer and stays.
+type Printer interface {
+	// Line writes a line.
+	Line(e *Entry) error
+	// Series writes numbers of one series, or one number.
+	Series(labels map[string]string, points []Point) error
+	// End writes what is held back, if anything is. It does not flush the writer.
+	End() error
 }
 
-func newPrinter(format string, w *bufio.Writer, color bool) (printer, error) {
-	switch format {
-	case "pretty":
-		return &prettyPrinter{w: w, color: color, prefixes: make(map[string]string)}, nil
+// Options say how things are written.
+type Options struct {
+	// Format is one of Formats.
+	Format string
+	// Color allows ANSI colours in the formats for people.
+	Color bool
+	// Zone is the zone of times for people; nil is the machine's. Formats for
+	// programs write UTC.
+	Zone *time.Location
+}
+
+// Formats are the names of the formats.
+var Formats = []string{"pretty", "raw", "json", "logfmt", "csv"}
+
+// New returns a printer to w. The error names a format that does not exist.
+func New(w *bufio.Writer, o Options) (Printer, error) {
+	if o.Zone == nil {
+		o.Zone = time.Local
+	}
+	switch o.Format {
+	case "", "pretty":
+		return &prettyPrinter{w: w, o: o, prefixes: make(map[who]string)}, nil
 	case "raw":
 		return rawPrinter{w}, nil
 	case "json":
@@ -37,75 +58,37 @@ func newPrinter(format string, w *bufio.Writer, color bool) (printer, error) {
 	case "csv":
 		return &csvPrinter{w: csv.NewWriter(w)}, nil
 	}
-	return nil, usageError("-o %s: want pretty, raw, json, logfmt or csv", format)
-}
-
-// labelText is a set of labels as LogQL writes it.
-func labelText(labels map[string]string) string {
-	var b strings.Builder
-	b.WriteByte('{')
-	for i, name := range slices.Sorted(maps.Keys(labels)) {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(name)
-		b.WriteByte('=')
-		b.WriteString(strconv.Quote(labels[name]))
-	}
-	b.WriteByte('}')
-	return b.String()
-}
-
-// get returns a label wherever it comes from.
-func (e *entry) get(name string) string {
-	for _, m := range []map[string]string{e.parsed, e.meta, e.labels} {
-		if v := m[name]; v != "" {
-			return v
-		}
-	}
-	return ""
-}
-
-func (e *entry) level() string {
-	if l := e.get("detected_level"); l != "" && l != "unknown" {
-		return l
-	}
-	return e.get("level")
-}
-
-// all returns every label of a line; those of the query's stages win.
-func (e *entry) all() map[string]string {
-	out := maps.Clone(e.labels)
-	if out == nil {
-		out = make(map[string]string)
-	}
-	maps.Copy(out, e.meta)
-	maps.Copy(out, e.parsed)
-	return out
+	return nil, fmt.Errorf("no format %q: want %s or %s", o.Format, strings.Join(Formats[:len(Formats)-1], ", "), Formats[len(Formats)-1])
 }
 
 func utc(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
 
+// who is what the prefix of a line depends on.
+type who struct {
+	stream *Stream
+	file   string
+}
+
 // prettyPrinter writes for people: control bytes never reach the terminal.
 type prettyPrinter struct {
 	w        *bufio.Writer
-	color    bool
-	prefixes map[string]string // by stream
+	o        Options
+	prefixes map[who]string
 	buf      []byte
 	blank    bool
 }
 
 var levelColors = map[string]string{"fatal": "35", "critical": "35", "error": "31", "warn": "33", "warning": "33", "info": "32", "debug": "36", "trace": "90"}
 
-func (p *prettyPrinter) line(e *entry) error {
-	b := time.Unix(0, e.time).Local().AppendFormat(p.buf[:0], "2006-01-02 15:04:05.000 ")
-	level := e.level()
+func (p *prettyPrinter) Line(e *Entry) error {
+	b := time.Unix(0, e.Time).In(p.o.Zone).AppendFormat(p.buf[:0], "2006-01-02 15:04:05.000 ")
+	level := e.Level()
 	if len(level) > 5 {
 		level = level[:5]
 	}
 	code := ""
-	if p.color {
-		code = levelColors[e.level()]
+	if p.o.Color {
+		code = levelColors[e.Level()]
 	}
 	if code != "" {
 		b = append(append(append(b, "\x1b["...), code...), 'm')
@@ -118,14 +101,14 @@ func (p *prettyPrinter) line(e *entry) error {
 	b = append(b, p.prefix(e)...)
 	head := len(b)
 	// Every line of a text with several has the prefix.
-	for i, l := range strings.Split(strings.TrimRight(e.line, "\r\n"), "\n") {
+	for i, l := range strings.Split(strings.TrimRight(e.Line, "\r\n"), "\n") {
 		if i > 0 {
 			b = append(append(b, '\n'), b[:head]...)
 		}
 		b = line.AppendPlain(b, []byte(strings.TrimSuffix(l, "\r")))
 	}
 	for _, name := range []string{"__error__", "__error_details__"} {
-		if v := e.get(name); v != "" {
+		if v := e.Get(name); v != "" {
 			b = line.AppendPlain(append(b, ' '), []byte(name+"="+strconv.Quote(v)))
 		}
 	}
@@ -136,40 +119,40 @@ func (p *prettyPrinter) line(e *entry) error {
 
 // prefix says who wrote a line: the pod and container, else the file, the
 // service, or all labels.
-func (p *prettyPrinter) prefix(e *entry) string {
-	file := e.meta["file"]
-	key := e.key + "\x00" + file
+func (p *prettyPrinter) prefix(e *Entry) string {
+	file := e.Meta["file"]
+	key := who{e.Stream, file}
 	if s, ok := p.prefixes[key]; ok {
 		return s
 	}
-	who := e.labels["pod"]
-	if ns := e.labels["namespace"]; ns != "" && who != "" {
-		who = ns + "/" + who
+	pod := e.Stream.Labels["pod"]
+	if ns := e.Stream.Labels["namespace"]; ns != "" && pod != "" {
+		pod = ns + "/" + pod
 	}
-	name := who
-	if c := e.labels["container"]; c != "" && who != "" {
+	name := pod
+	if c := e.Stream.Labels["container"]; c != "" && pod != "" {
 		name += " " + c
 	}
 	if name == "" {
 		name = file
 	}
 	for _, l := range []string{"service_name", "app", "job"} {
-		if v := e.labels[l]; name == "" && v != "unknown_service" {
+		if v := e.Stream.Labels[l]; name == "" && v != "unknown_service" {
 			name = v
 		}
 	}
 	if name == "" {
-		shown := maps.Clone(e.labels)
+		shown := maps.Clone(e.Stream.Labels)
 		delete(shown, "service_name") // unknown
-		name = labelText(shown)
+		name = LabelText(shown)
 	}
-	if who == "" {
-		who = name
+	if pod == "" {
+		pod = name
 	}
 	s := string(line.AppendPlain(nil, []byte(name)))
-	if p.color {
+	if p.o.Color {
 		h := uint32(2166136261) // FNV-1a
-		for _, c := range []byte(who) {
+		for _, c := range []byte(pod) {
 			h = (h ^ uint32(c)) * 16777619
 		}
 		s = fmt.Sprintf("\x1b[%dm%s │\x1b[0m ", []int{32, 33, 34, 35, 36, 92, 93, 94, 95, 96}[h%10], s)
@@ -182,10 +165,10 @@ func (p *prettyPrinter) prefix(e *entry) string {
 	return s
 }
 
-func (p *prettyPrinter) series(labels map[string]string, points []lokiPoint) error {
-	name := string(line.AppendPlain(nil, []byte(labelText(labels))))
+func (p *prettyPrinter) Series(labels map[string]string, points []Point) error {
+	name := string(line.AppendPlain(nil, []byte(LabelText(labels))))
 	if len(points) == 1 {
-		_, err := fmt.Fprintf(p.w, "%14s  %s\n", points[0].value, name)
+		_, err := fmt.Fprintf(p.w, "%14s  %s\n", points[0].Value, name)
 		return err
 	}
 	if p.blank {
@@ -194,38 +177,33 @@ func (p *prettyPrinter) series(labels map[string]string, points []lokiPoint) err
 	p.blank = true
 	fmt.Fprintln(p.w, name)
 	for _, pt := range points {
-		if _, err := fmt.Fprintf(p.w, "  %s  %14s\n", pt.when().Local().Format("2006-01-02 15:04:05"), pt.value); err != nil {
+		if _, err := fmt.Fprintf(p.w, "  %s  %14s\n", pt.Time.In(p.o.Zone).Format("2006-01-02 15:04:05"), pt.Value); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *prettyPrinter) end() error { return nil }
-
-func (pt *lokiPoint) when() time.Time {
-	sec, frac := math.Modf(pt.time)
-	return time.Unix(int64(sec), int64(math.Round(frac*1e3))*1e6)
-}
+func (p *prettyPrinter) End() error { return nil }
 
 // rawPrinter writes lines as they are, and bare values.
 type rawPrinter struct{ w *bufio.Writer }
 
-func (p rawPrinter) line(e *entry) error {
-	p.w.WriteString(e.line)
+func (p rawPrinter) Line(e *Entry) error {
+	p.w.WriteString(e.Line)
 	return p.w.WriteByte('\n')
 }
 
-func (p rawPrinter) series(_ map[string]string, points []lokiPoint) error {
+func (p rawPrinter) Series(_ map[string]string, points []Point) error {
 	for _, pt := range points {
-		if _, err := fmt.Fprintln(p.w, pt.value); err != nil {
+		if _, err := fmt.Fprintln(p.w, pt.Value); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p rawPrinter) end() error { return nil }
+func (p rawPrinter) End() error { return nil }
 
 // jsonPrinter writes an object a line. The names are an interface.
 type jsonPrinter struct{ e *json.Encoder }
@@ -244,35 +222,35 @@ type jsonPoint struct {
 	Value  any               `json:"value"` // a number; NaN, +Inf and -Inf as text
 }
 
-func (p jsonPrinter) line(e *entry) error {
-	return p.e.Encode(jsonLine{utc(e.time), e.line, e.labels, e.meta, e.parsed})
+func (p jsonPrinter) Line(e *Entry) error {
+	return p.e.Encode(jsonLine{utc(e.Time), e.Line, e.Stream.Labels, e.Meta, e.Parsed})
 }
 
-func (p jsonPrinter) series(labels map[string]string, points []lokiPoint) error {
+func (p jsonPrinter) Series(labels map[string]string, points []Point) error {
 	if labels == nil {
 		labels = map[string]string{}
 	}
 	for _, pt := range points {
-		var v any = pt.value
-		if f, err := strconv.ParseFloat(pt.value, 64); err == nil && !math.IsNaN(f) && !math.IsInf(f, 0) {
-			v = json.Number(pt.value)
+		var v any = pt.Value
+		if f, err := strconv.ParseFloat(pt.Value, 64); err == nil && !math.IsNaN(f) && !math.IsInf(f, 0) {
+			v = json.Number(pt.Value)
 		}
-		if err := p.e.Encode(jsonPoint{pt.when().UTC().Format(time.RFC3339Nano), labels, v}); err != nil {
+		if err := p.e.Encode(jsonPoint{pt.Time.UTC().Format(time.RFC3339Nano), labels, v}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p jsonPrinter) end() error { return nil }
+func (p jsonPrinter) End() error { return nil }
 
 // logfmtPrinter writes time=… level=… label=… line=… a line.
 type logfmtPrinter struct{ w *bufio.Writer }
 
-func (p logfmtPrinter) line(e *entry) error {
-	p.w.WriteString("time=" + utc(e.time))
-	all := e.all()
-	if l := e.level(); l != "" {
+func (p logfmtPrinter) Line(e *Entry) error {
+	p.w.WriteString("time=" + utc(e.Time))
+	all := e.All()
+	if l := e.Level(); l != "" {
 		p.w.WriteString(" level=" + logfmtValue(l))
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -280,24 +258,24 @@ func (p logfmtPrinter) line(e *entry) error {
 			p.w.WriteString(" " + name + "=" + logfmtValue(all[name]))
 		}
 	}
-	_, err := p.w.WriteString(" line=" + logfmtValue(e.line) + "\n")
+	_, err := p.w.WriteString(" line=" + logfmtValue(e.Line) + "\n")
 	return err
 }
 
-func (p logfmtPrinter) series(labels map[string]string, points []lokiPoint) error {
+func (p logfmtPrinter) Series(labels map[string]string, points []Point) error {
 	for _, pt := range points {
-		p.w.WriteString("time=" + pt.when().UTC().Format(time.RFC3339Nano))
+		p.w.WriteString("time=" + pt.Time.UTC().Format(time.RFC3339Nano))
 		for _, name := range slices.Sorted(maps.Keys(labels)) {
 			p.w.WriteString(" " + name + "=" + logfmtValue(labels[name]))
 		}
-		if _, err := p.w.WriteString(" value=" + pt.value + "\n"); err != nil {
+		if _, err := p.w.WriteString(" value=" + pt.Value + "\n"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p logfmtPrinter) end() error { return nil }
+func (p logfmtPrinter) End() error { return nil }
 
 func logfmtValue(s string) string {
 	if s == "" || strings.ContainsFunc(s, func(r rune) bool {
@@ -321,30 +299,30 @@ func (p *csvPrinter) header(names ...string) {
 	}
 }
 
-func (p *csvPrinter) line(e *entry) error {
+func (p *csvPrinter) Line(e *Entry) error {
 	p.header("time", "level", "labels", "line")
-	all := e.all()
+	all := e.All()
 	delete(all, "detected_level")
-	return p.w.Write([]string{utc(e.time), e.level(), labelText(all), e.line})
+	return p.w.Write([]string{utc(e.Time), e.Level(), LabelText(all), e.Line})
 }
 
-func (p *csvPrinter) series(labels map[string]string, points []lokiPoint) error {
+func (p *csvPrinter) Series(labels map[string]string, points []Point) error {
 	p.header("time", "labels", "value")
 	for _, pt := range points {
-		if err := p.w.Write([]string{pt.when().UTC().Format(time.RFC3339Nano), labelText(labels), pt.value}); err != nil {
+		if err := p.w.Write([]string{pt.Time.UTC().Format(time.RFC3339Nano), LabelText(labels), pt.Value}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p *csvPrinter) end() error {
+func (p *csvPrinter) End() error {
 	p.w.Flush()
 	return p.w.Error()
 }
 
-// printableLine escapes what a terminal would obey, a column for a character.
-func printableLine(s string) string {
+// Printable returns s as a terminal may have it, one column for a character.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\t' {
 			return ' '
