@@ -58,8 +58,8 @@ func waitReady(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
-// term STATE sends SIGTERM to the process with that state directory.
-func term(ts *testscript.TestScript, _ bool, args []string) {
+// terminal STATE sends SIGTERM to the process with that state directory.
+func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(pidOf(ts, args[0]).Signal(syscall.SIGTERM))
 }
 
