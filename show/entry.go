@@ -22,6 +22,9 @@ type Stream struct {
 	Labels map[string]string
 	// Text is Labels as LogQL writes them: {app="shop", pod="web-1"}.
 	Text string
+	// PodLabels and PodAnnotations are those of the pod, for templates, where they
+	// are known (from the Kubernetes API); else nil.
+	PodLabels, PodAnnotations map[string]string
 }
 
 // NewStream returns the stream with these labels, which it keeps.
