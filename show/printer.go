@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,14 +28,35 @@ type Printer interface {
 
 // Options say how things are written.
 type Options struct {
-	// Format is one of Formats.
+	// Format is one of Formats, or template; "" is pretty.
 	Format string
+	// Template is the Go template of the format template.
+	Template string
 	// Color allows ANSI colours in the formats for people.
 	Color bool
+	// Terminal says that the output goes to a terminal: what templates make is
+	// escaped.
+	Terminal bool
+	// Times is one of TimeStyles, "" is default.
+	Times string
 	// Zone is the zone of times for people; nil is the machine's. Formats for
 	// programs write UTC.
 	Zone *time.Location
+	// Now is the clock for times relative to it.
+	Now func() time.Time
+	// Fields, if there are any, are the only keys and labels that pretty shows
+	// behind the message, and the columns of csv.
+	Fields []string
+	// OneNamespace leaves the namespace out of the names of pods: all are of the
+	// same.
+	OneNamespace bool
+	// Highlight marks what matches any of them in pretty lines; Include likewise,
+	// as grep marks what it looked for. They show only with Color.
+	Highlight, Include []*regexp.Regexp
 }
+
+// TimeStyles are the ways to show a line's time.
+var TimeStyles = []string{"default", "short", "clock", "rfc3339", "relative", "none"}
 
 // Formats are the names of the formats.
 var Formats = []string{"pretty", "raw", "json", "logfmt", "csv"}

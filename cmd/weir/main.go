@@ -56,7 +56,11 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	signal.Ignore(syscall.SIGPIPE)
 	defer signal.Stop(interrupts)
 	// A second Ctrl-C ends at once; what is not finished is read again.
-	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) })
+	context.AfterFunc(ctx, func() {
+		if !paging.Load() { // the pager has the terminal until it ends
+			signal.Reset(os.Interrupt)
+		}
+	})
 
 	cmd := newRoot()
 	cmd.SetArgs(args)

@@ -69,6 +69,7 @@ Times: 2026-11-22T10:00:00Z, '2026-11-22 10:00', 2026-11-22, 10:30 (of today),
 	flags.sourceFlags.add(cmd)
 	flags.rangeFlags.add(cmd)
 	flags.outputFlags.add(cmd)
+	flags.addPager(cmd)
 	f := cmd.Flags()
 	f.StringVar(&flags.step, "step", "", "distance of the numbers in a series: 30s, 5m")
 	f.IntVar(&flags.limit, "limit", 100, "lines at most; 0 for all")
@@ -86,11 +87,13 @@ func runQuery(ctx context.Context, flags *queryFlags, text string, out, errOut i
 	if syntax != nil && flagOrEnv(flags.server, "WEIR_SERVER") == "" {
 		return queryError(text, syntax)
 	}
-	w := bufio.NewWriterSize(out, 64<<10)
+	pages := flags.page(ctx, out, errOut)
+	w := bufio.NewWriterSize(pages, 64<<10)
 	p, err := flags.printer(w, out)
 	if err != nil {
 		return err
 	}
+	errOut = pages.Err()
 	q := &query{flags: flags, text: text, expr: expr, p: p, errOut: errOut, now: time.Now()}
 	if _, lines := expr.(*logql.LogExpr); lines || expr == nil && strings.HasPrefix(strings.TrimSpace(text), "{") {
 		q.lines = true
@@ -98,7 +101,7 @@ func runQuery(ctx context.Context, flags *queryFlags, text string, out, errOut i
 	if err := q.times(); err != nil {
 		return err
 	}
-	return flags.use(ctx, wanted{expr, q.from, q.to}, errOut, func(c *read.Client) error {
+	return pages.close(flags.use(ctx, wanted{expr, q.from, q.to}, errOut, func(c *read.Client) error {
 		q.client = c
 		err := q.run(ctx)
 		var se *read.ServerError
@@ -112,7 +115,7 @@ func runQuery(ctx context.Context, flags *queryFlags, text string, out, errOut i
 			err = &exitError{exitDropped, errors.New(strings.Join(q.cost.Warnings, "; "))}
 		}
 		return err
-	})
+	}))
 }
 
 // queryError shows a query and where in it something is wrong.
