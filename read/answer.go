@@ -3,7 +3,6 @@ package read
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -17,8 +16,9 @@ import (
 
 // streams makes one show.Stream of equal sets of labels.
 type streams struct {
-	mu  sync.Mutex
-	set map[string]*show.Stream
+	mu   sync.Mutex
+	set  map[string]*show.Stream
+	json map[string]*show.Stream // by the labels' JSON as it came
 }
 
 // maxStreams bounds what is remembered; then it is forgotten and begun anew.
@@ -38,75 +38,35 @@ func (t *streams) get(labels map[string]string) *show.Stream {
 	return s
 }
 
+// byText returns the stream whose labels came as this text before, or nil.
+func (t *streams) byText(text string) *show.Stream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.json[text]
+}
+
+// note remembers how the labels of a stream came.
+func (t *streams) note(text string, s *show.Stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.json == nil || len(t.json) >= maxStreams {
+		t.json = make(map[string]*show.Stream)
+	}
+	t.json[text] = s
+}
+
 // Entries returns the lines of an answer, those of a stream in the order of the
-// answer.
+// answer. They point into the answer, whose Result must not change any more, and
+// may share maps of metadata.
 func (c *Client) Entries(a *Answer) ([]show.Entry, error) {
 	if a.Data.ResultType != "streams" {
 		return nil, fmt.Errorf("%s answers with %s, not with lines", c.What, a.Data.ResultType)
 	}
-	out, err := c.decodeStreams(a.Data.Result)
+	out, err := c.decodeOwned(a.Data.Result)
 	if err != nil {
 		return nil, fmt.Errorf("the answer of %s cannot be read: %w", c.What, err)
 	}
 	return out, nil
-}
-
-// decodeStreams reads [{"stream": {…}, "values": [["time", "line", {…}], …]}, …],
-// as in answers to queries and in what a tail delivers.
-func (c *Client) decodeStreams(raw []byte) ([]show.Entry, error) {
-	var list []struct {
-		Labels map[string]string `json:"stream"`
-		Values []value           `json:"values"`
-	}
-	if err := json.Unmarshal(raw, &list); err != nil {
-		return nil, err
-	}
-	var out []show.Entry
-	for _, l := range list {
-		s := c.streams.get(l.Labels)
-		for _, v := range l.Values {
-			e := v.Entry
-			e.Stream = s
-			out = append(out, e)
-		}
-	}
-	return out, nil
-}
-
-// value is a line: ["time", "text", {"structuredMetadata": {…}, "parsed": {…}}].
-type value struct{ show.Entry }
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (e *value) UnmarshalJSON(b []byte) error {
-	var parts []json.RawMessage
-	if err := json.Unmarshal(b, &parts); err != nil {
-		return err
-	}
-	if len(parts) < 2 {
-		return errors.New("an entry has a time and a line")
-	}
-	var ts string
-	if err := json.Unmarshal(parts[0], &ts); err != nil {
-		return err
-	}
-	var err error
-	if e.Time, err = strconv.ParseInt(ts, 10, 64); err != nil {
-		return err
-	}
-	if err := json.Unmarshal(parts[1], &e.Line); err != nil {
-		return err
-	}
-	if len(parts) > 2 {
-		var more struct {
-			Meta   map[string]string `json:"structuredMetadata"`
-			Parsed map[string]string `json:"parsed"`
-		}
-		if err := json.Unmarshal(parts[2], &more); err != nil {
-			return err
-		}
-		e.Meta, e.Parsed = more.Meta, more.Parsed
-	}
-	return nil
 }
 
 // Series is a series of numbers; an instant query has one point in each.

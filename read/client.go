@@ -80,9 +80,21 @@ type Answer struct {
 
 // Query asks a query endpoint.
 func (c *Client) Query(ctx context.Context, path string, form url.Values) (*Answer, error) {
-	var a Answer
-	if err := c.Get(ctx, path, form, &a); err != nil {
+	resp, err := c.Do(ctx, path, form)
+	if err != nil {
 		return nil, err
+	}
+	defer resp.Body.Close()
+	var a Answer
+	body, err := readAnswer(resp.Body, resp.ContentLength)
+	if err == nil {
+		err = decodeAnswer(body, &a)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("the answer of %s cannot be read: %w", c.What, err)
 	}
 	return &a, nil
 }
