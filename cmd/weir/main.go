@@ -107,6 +107,7 @@ line, keeps them, and delivers them to the backends people run.
 
   weir up               show the logs of this host's containers, now, and keep them
   weir up FILE… | -     the same for files, or what is piped in
+  weir demo --up        the same for a small cluster that does not exist
   weir query LOGQL      find them again
   weir agent -c FILE    collect this node's logs and ship them
   weir ledger           what was written, read, delivered, and what is missing`,
@@ -130,6 +131,7 @@ line, keeps them, and delivers them to the backends people run.
 		cmd   *cobra.Command
 	}{
 		{"run", upCommand()},
+		{"run", demoCommand()},
 		{"run", agentCommand()},
 		{"run", storeCommand()},
 		{"run", runCommand()},
@@ -137,6 +139,7 @@ line, keeps them, and delivers them to the backends people run.
 		{"look", labelsCommand()},
 		{"look", seriesCommand()},
 		{"look", volumeCommand()},
+		{"look", hitsCommand()},
 		{"look", ledgerCommand()},
 		{"look", statusCommand()},
 		{"look", dlqCommand()},
