@@ -82,7 +82,7 @@ Without a range it is about the whole store, or a server's last hour.`,
 					return nil
 				}
 				out := cmd.OutOrStdout()
-				return t.write(out, flags.format, colorFor(out), terminalWidth(out))
+				return t.write(out, flags.format, colorFor(out), tableWidth(out))
 			})
 		},
 	}
@@ -141,35 +141,20 @@ func (a *asking) valueTable(ctx context.Context, name string) (*table, error) {
 	if err := unlessUnknown(err); err != nil {
 		return nil, err
 	}
-	const most = 200 // questions more
-	lines := make([]int64, len(values))
-	counted := known && len(values) <= most
-	if counted {
-		if err := each(ctx, len(values), func(ctx context.Context, i int) error {
-			s, err := a.stats(ctx, and(a.selector(), matchersFor([]string{name}, map[string]string{name: values[i]})))
-			lines[i] = s.Entries
-			return err
-		}); err != nil {
+	if known {
+		if err := a.countLines(ctx, []string{name}, sums); err != nil {
 			return nil, err
 		}
+		t.columns = append(t.columns, column{name: "bytes", right: true}, column{name: "lines", right: true})
 	}
-	if known {
-		t.columns = append(t.columns, column{name: "bytes", right: true})
-	}
-	if counted {
-		t.columns = append(t.columns, column{name: "lines", right: true})
-	}
-	bytes := make(map[string]int64)
+	by := make(map[string]volume)
 	for _, s := range sums {
-		bytes[s.labels[name]] += s.bytes
+		by[s.labels[name]] = s
 	}
-	for i, v := range values {
+	for _, v := range values {
 		row := []cell{{value: v}}
 		if known {
-			row = append(row, cell{value: bytes[v], text: size(bytes[v])})
-		}
-		if counted {
-			row = append(row, cell{value: lines[i], text: grouped(lines[i])})
+			row = append(row, cell{value: by[v].bytes, text: size(by[v].bytes)}, linesCell(by[v].lines))
 		}
 		t.rows = append(t.rows, row)
 	}

@@ -74,6 +74,8 @@ func askAbout(ctx context.Context, source *sourceFlags, span *rangeFlags, expr *
 				a.from = a.to.Add(-time.Hour)
 			}
 		}
+		// Whole milliseconds: a Loki's durations have no finer ones.
+		a.from, a.to = a.from.Truncate(time.Millisecond), a.to.Add(time.Millisecond-1).Truncate(time.Millisecond)
 		if a.names, err = c.Names(ctx, a.start(), a.end()); err != nil {
 			return err
 		}
@@ -177,7 +179,7 @@ func (a *asking) number(ctx context.Context, query string) ([]read.Series, error
 }
 
 // window is the whole range as LogQL writes it.
-func (a *asking) window() string { return strconv.FormatInt(a.end()-a.start(), 10) + "ns" }
+func (a *asking) window() string { return strconv.FormatInt((a.end()-a.start())/1e6, 10) + "ms" }
 
 // each calls f for 0 … n-1, some at a time, and returns the first error.
 func each(ctx context.Context, n int, f func(context.Context, int) error) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -27,6 +28,7 @@ type column struct {
 	right bool // aligned to the right, as numbers are
 	plain bool // for people only: no field for programs
 	data  bool // for programs only
+	whole bool // never cut: the terminal may wrap it
 }
 
 // cell is a value for programs (string, int64, float64, map[string]string, nil
@@ -83,15 +85,24 @@ type table struct {
 	columns []column
 	rows    [][]cell
 	foot    [][]cell // sums, for people only
+	bare    int      // the column of -o raw
 }
 
-// write prints the table; people get at most width columns of text.
+// tableWidth is how wide a table may be: a program that reads it gets all.
+func tableWidth(out io.Writer) int {
+	if !isTerminal(out) {
+		return math.MaxInt32
+	}
+	return terminalWidth(out)
+}
+
+// write prints the table; people get at most width columns.
 func (t *table) write(w io.Writer, format string, color bool, width int) error {
 	var b bytes.Buffer
 	switch format {
 	case "raw":
 		for _, row := range t.rows {
-			b.WriteString(plainText(row[0].value))
+			b.WriteString(plainText(row[t.bare].value))
 			b.WriteByte('\n')
 		}
 	case "json":
@@ -242,7 +253,7 @@ func fitWidths(widths, at []int, columns []column, width int) {
 		widest := -1
 		for _, i := range at {
 			sum += widths[i]
-			if !columns[i].right && widths[i] > least && (widest < 0 || widths[i] >= widths[widest]) {
+			if !columns[i].right && !columns[i].whole && widths[i] > least && (widest < 0 || widths[i] >= widths[widest]) {
 				widest = i
 			}
 		}

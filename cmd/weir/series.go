@@ -69,7 +69,7 @@ Without a range it is about the whole store, or a server's last hour.`,
 					}
 				}
 				out := cmd.OutOrStdout()
-				if err := t.write(out, flags.format, colorFor(out), terminalWidth(out)); err != nil {
+				if err := t.write(out, flags.format, colorFor(out), tableWidth(out)); err != nil {
 					return err
 				}
 				if n := len(streams); flags.analyze {
@@ -138,35 +138,37 @@ func analysis(streams []map[string]string) *table {
 func (a *asking) seriesTable(ctx context.Context, streams []map[string]string, limit int) (*table, error) {
 	names := sortedNames(streams)
 	sums, err := a.indexVolume(ctx, names)
+	if err == nil {
+		err = a.countLines(ctx, names, sums)
+	}
 	if err := unlessUnknown(err); err != nil {
 		return nil, err
 	}
-	bytes := make(map[string]int64)
+	by := make(map[string]volume)
 	for _, s := range sums {
-		bytes[show.LabelText(s.labels)] = s.bytes
+		by[show.LabelText(s.labels)] = s
 	}
 	slices.SortFunc(streams, func(x, y map[string]string) int {
 		tx, ty := show.LabelText(x), show.LabelText(y)
-		return cmp.Or(cmp.Compare(bytes[ty], bytes[tx]), cmp.Compare(tx, ty))
+		return cmp.Or(cmp.Compare(by[ty].bytes, by[tx].bytes), cmp.Compare(tx, ty))
 	})
 	if limit > 0 && len(streams) > limit {
 		streams = streams[:limit]
 	}
-	stats := make([]indexStats, len(streams))
 	last := make([]int64, len(streams))
 	if err := each(ctx, len(streams), func(ctx context.Context, i int) (err error) {
-		selector := "{" + matchersFor(names, streams[i]) + "}"
-		if stats[i], err = a.stats(ctx, selector); err != nil && unlessUnknown(err) != nil {
-			return err
-		}
-		last[i], err = a.edge(ctx, selector, a.start(), a.end(), false)
+		last[i], err = a.edge(ctx, "{"+matchersFor(names, streams[i])+"}", a.start(), a.end(), false)
 		return err
 	}); err != nil {
 		return nil, err
 	}
-	t := &table{columns: []column{{name: "labels", data: true}, {name: "bytes", right: true}, {name: "lines", right: true}, {name: "last"}, {name: "stream", plain: true}}}
+	t := &table{columns: []column{{name: "labels", data: true}, {name: "bytes", right: true}, {name: "lines", right: true}, {name: "last"}, {name: "stream", plain: true, whole: true}}}
 	for i, s := range streams {
-		row := []cell{{value: s}, {value: stats[i].Bytes, text: size(stats[i].Bytes)}, {value: stats[i].Entries, text: grouped(stats[i].Entries)}, {}, {text: show.LabelText(s)}}
+		v, ok := by[show.LabelText(s)]
+		if !ok {
+			v.lines = -1
+		}
+		row := []cell{{value: s}, {value: v.bytes, text: size(v.bytes)}, linesCell(v.lines), {}, {text: show.LabelText(s)}}
 		if last[i] != 0 {
 			t := time.Unix(0, last[i])
 			row[3] = cell{value: t.UTC().Format(time.RFC3339Nano), text: t.Format(time.DateTime)}

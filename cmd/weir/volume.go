@@ -66,7 +66,7 @@ Without a range it is about the whole store, or a server's last hour.`,
 					a.nothingIn(cmd.Context())
 					return nil
 				}
-				return t.write(out, flags.format, colorFor(out), terminalWidth(out))
+				return t.write(out, flags.format, colorFor(out), tableWidth(out))
 			})
 		},
 	}
@@ -258,36 +258,69 @@ func (a *asking) volumeTable(ctx context.Context, by []string, limit int, bars b
 	if err != nil {
 		return nil, err
 	}
-	var all volume
-	for _, v := range list {
-		all.bytes += v.bytes
-		all.lines += max(v.lines, 0)
-	}
 	if byIndex {
-		total, err := a.stats(ctx, a.selector())
-		if err != nil {
+		if err := a.countLines(ctx, by, list); err != nil {
 			return nil, err
-		}
-		all.lines = total.Entries
-		if len(list) == volumeLimit {
-			all.bytes = max(all.bytes, total.Bytes)
 		}
 	}
 	top := list
 	if limit > 0 {
 		top = list[:min(limit, len(list))]
 	}
-	if byIndex {
-		if err := each(ctx, len(top), func(ctx context.Context, i int) error {
-			s, err := a.stats(ctx, and(a.selector(), matchersFor(by, top[i].labels)))
-			top[i].lines = s.Entries
-			return err
-		}); err != nil {
-			return nil, err
+	all := volume{labels: map[string]string{}}
+	for _, v := range list {
+		all.bytes += v.bytes
+		if v.lines < 0 {
+			all.lines = -1
+		} else if all.lines >= 0 {
+			all.lines += v.lines
 		}
 	}
 	a.hintBy(by, list)
 	return volumeRows(by, top, len(list)-len(top), all, bars, width), nil
+}
+
+// cheapBytes is how much may be read only to count lines.
+const cheapBytes = 256 << 20
+
+// countLines says how many lines the volumes have, where that is cheap. A Loki's
+// index does not know what is not in a finished chunk yet.
+func (a *asking) countLines(ctx context.Context, by []string, list []volume) error {
+	var bytes int64
+	for _, v := range list {
+		bytes += v.bytes
+	}
+	total, err := a.stats(ctx, a.selector())
+	if err != nil && unlessUnknown(err) != nil {
+		return err
+	}
+	const most = 2000 // questions more
+	if total.Entries > 0 && total.Bytes >= bytes*95/100 && len(list) <= most {
+		return each(ctx, len(list), func(ctx context.Context, i int) error {
+			s, err := a.stats(ctx, and(a.selector(), matchersFor(by, list[i].labels)))
+			list[i].lines = s.Entries
+			return err
+		})
+	}
+	if max(bytes, total.Bytes) > cheapBytes {
+		return nil
+	}
+	series, err := a.number(ctx, fmt.Sprintf("sum by (%s) (count_over_time(%s [%s]))", strings.Join(by, ", "), a.selector(), a.window()))
+	if err != nil {
+		return unlessUnknown(err)
+	}
+	lines := make(map[string]int64)
+	for _, s := range series {
+		n, err := strconv.ParseFloat(s.Points[0].Value, 64)
+		if err != nil {
+			return fmt.Errorf("the answer of %s cannot be read: %w", a.c.What, err)
+		}
+		lines[show.LabelText(only(s.Labels, by))] += int64(n)
+	}
+	for i := range list {
+		list[i].lines = lines[show.LabelText(list[i].labels)]
+	}
+	return nil
 }
 
 // hintBy says that nothing has one of the labels.
@@ -334,12 +367,8 @@ func volumeRows(by []string, top []volume, others int, all volume, bars bool, wi
 		for _, n := range names {
 			row = append(row, cell{text: n})
 		}
-		lines := cell{}
-		if v.lines >= 0 {
-			lines = cell{value: v.lines, text: grouped(v.lines)}
-		}
 		s := share(v.bytes)
-		row = append(row, cell{value: v.bytes, text: size(v.bytes)}, lines, cell{value: roundTo(s, 1e-6), text: percent(s)})
+		row = append(row, cell{value: v.bytes, text: size(v.bytes)}, linesCell(v.lines), cell{value: roundTo(s, 1e-6), text: percent(s)})
 		if bars {
 			row = append(row, cell{text: bar(s, barWidth), color: "34"})
 		}
@@ -355,14 +384,16 @@ func volumeRows(by []string, top []volume, others int, all volume, bars bool, wi
 		}
 		add(v.labels, names, v)
 		rest.bytes -= v.bytes
-		rest.lines -= max(v.lines, 0)
+		rest.lines -= v.lines
 	}
 	if others > 0 {
 		names := make([]string, len(by))
 		if len(names) > 0 {
 			names[0] = fmt.Sprintf("(%s more)", grouped(int64(others)))
 		}
-		rest.lines = max(rest.lines, 0)
+		if all.lines < 0 {
+			rest.lines = -1
+		}
 		n := len(t.rows)
 		add(nil, names, rest)
 		t.foot, t.rows = append(t.foot, t.rows[n]), t.rows[:n]
@@ -380,6 +411,14 @@ func volumeRows(by []string, top []volume, others int, all volume, bars bool, wi
 		t.foot, t.rows = append(t.foot, t.rows[n]), t.rows[:n]
 	}
 	return t
+}
+
+// linesCell is a number of lines; negative is not known.
+func linesCell(n int64) cell {
+	if n < 0 {
+		return cell{text: "?"}
+	}
+	return cell{value: n, text: grouped(n)}
 }
 
 func roundTo(f, unit float64) float64 { return float64(int64(f/unit+0.5)) * unit }
