@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -35,6 +36,7 @@ type Logs struct {
 	http            *http.Client
 	base            *url.URL
 	health          health
+	skew            atomic.Int64 // of the server's clock, nanoseconds
 }
 
 // String names the cluster for messages.
@@ -174,3 +176,28 @@ func (h *health) set(down bool) bool {
 	h.down = down
 	return news
 }
+
+// serverTime is the API server's time, a second or so more or less.
+func (l *Logs) serverTime() time.Time {
+	return time.Now().Add(time.Duration(l.skew.Load()) - time.Second)
+}
+
+// clockWatch learns the server's time from its answers.
+type clockWatch struct {
+	http.RoundTripper
+	l *Logs
+}
+
+// RoundTrip implements http.RoundTripper.
+func (c *clockWatch) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := c.RoundTripper.RoundTrip(r)
+	if err == nil {
+		if t, e := http.ParseTime(resp.Header.Get("Date")); e == nil {
+			c.l.skew.Store(int64(time.Until(t)))
+		}
+	}
+	return resp, err
+}
+
+// WrappedRoundTripper leads client-go to the transport.
+func (c *clockWatch) WrappedRoundTripper() http.RoundTripper { return c.RoundTripper }

@@ -164,15 +164,17 @@ func newLogs(cfg *rest.Config, name, namespace string) (*Logs, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	l := &Logs{name: name, namespace: namespace, http: hc}
+	hc.Transport = &clockWatch{hc.Transport, l}
 	rc, err := rest.RESTClientForConfigAndClient(cfg, hc)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	base, _, err := rest.DefaultServerUrlFor(cfg)
-	if err != nil {
+	l.rest = rc
+	if l.base, _, err = rest.DefaultServerUrlFor(cfg); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &Logs{name: name, namespace: namespace, rest: rc, http: hc, base: base}, nil
+	return l, nil
 }
 
 // logsClient makes a client whose streams have small buffers; client-go's
