@@ -47,6 +47,7 @@ type Server struct {
 	mux     *http.ServeMux
 	handler http.Handler
 	gate    *gate
+	exports *gate // for exports
 	push    *pusher
 
 	// base ends with Close, and with it tails and what else runs on.
@@ -154,6 +155,7 @@ func (s *Server) routes() {
 	s.handle("/loki/", options{name: "unknown"}, func(context.Context, *request) error {
 		return &httpError{http.StatusNotFound, "no such endpoint"}
 	})
+	s.exportRoute()
 	s.mux.HandleFunc("GET /ready", s.ready)
 	s.pushHandlers(s.mux)
 }

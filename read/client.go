@@ -127,12 +127,20 @@ func (c *Client) Get(ctx context.Context, path string, form url.Values, into any
 // Do asks an endpoint. The answer's status is 200, and its body is the caller's
 // to close. Errors are those of Get.
 func (c *Client) Do(ctx context.Context, path string, form url.Values) (*http.Response, error) {
+	return c.do(ctx, path, form, nil)
+}
+
+// do is Do with more headers.
+func (c *Client) do(ctx context.Context, path string, form url.Values, more http.Header) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.Base+path, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, err
 	}
 	c.sign(req.Header)
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for k, v := range more {
+		req.Header[k] = v
+	}
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
 		return nil, c.unreachable(ctx, err)

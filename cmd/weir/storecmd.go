@@ -152,6 +152,7 @@ Exit code 5: something is damaged or was lost.`,
 }
 
 func checkStore(ctx context.Context, of *storeFlags, args []string, repair bool, errOut io.Writer) (*storeReport, error) {
+	p := newProgress(errOut)
 	var dir string
 	if len(args) == 0 {
 		state, d, err := of.place(errOut)
@@ -159,10 +160,21 @@ func checkStore(ctx context.Context, of *storeFlags, args []string, repair bool,
 			return nil, err
 		}
 		dir = d
-		var rep storeReport
-		err = command(ctx, state, "/v1/store/check", url.Values{"repair": {fmt.Sprint(repair)}}, &rep)
+		var last checkAnswer
+		err = commandStream(ctx, state, "/v1/store/check", url.Values{"repair": {fmt.Sprint(repair)}}, func(d *json.Decoder) error {
+			last = checkAnswer{}
+			if err := d.Decode(&last); err != nil {
+				return err
+			}
+			p.show("%s of %s checked", size(last.Done), size(last.Total))
+			return nil
+		})
+		p.clear()
+		if err == nil && last.Report == nil {
+			err = fmt.Errorf("the process on %s ended before it was done", state)
+		}
 		if !errors.Is(err, errNotRunning) {
-			return &rep, err
+			return last.Report, err
 		}
 	} else {
 		dir = args[0]
@@ -171,17 +183,26 @@ func checkStore(ctx context.Context, of *storeFlags, args []string, repair bool,
 	if err != nil {
 		return nil, err
 	}
-	rep := runCheck(ctx, s, dir, repair)
+	rep := runCheck(ctx, s, dir, repair, func(done, total int64) { p.show("%s of %s checked", size(done), size(total)) })
+	p.clear()
 	if err := s.Close(); err != nil && rep.Error == "" {
 		rep.Error = err.Error()
 	}
 	return rep, nil
 }
 
-func runCheck(ctx context.Context, s *store.Store, dir string, repair bool) *storeReport {
+// checkAnswer is one of the objects that a process answers while it checks its
+// store: how far it has come, and at last the report.
+type checkAnswer struct {
+	Done   int64        `json:"done,omitempty"`
+	Total  int64        `json:"total,omitempty"`
+	Report *storeReport `json:"report,omitempty"`
+}
+
+func runCheck(ctx context.Context, s *store.Store, dir string, repair bool, progress func(done, total int64)) *storeReport {
 	rep := &storeReport{Path: dir, Recovery: s.Recovery()}
 	var err error
-	if rep.Check, err = s.Check(ctx, repair); err != nil {
+	if rep.Check, err = s.Check(ctx, store.CheckOptions{Repair: repair, Progress: progress}); err != nil {
 		rep.Error = err.Error()
 	}
 	return rep
@@ -340,10 +361,27 @@ func (p *process) adminStore(mux *http.ServeMux) {
 			}
 		})
 	}
-	do("/v1/store/check", func(r *http.Request) (any, error) {
-		rep := runCheck(r.Context(), p.keep.Store, p.keep.dir, r.FormValue("repair") == "true")
+	mux.HandleFunc("POST /v1/store/check", func(w http.ResponseWriter, r *http.Request) {
+		if p.keep == nil {
+			http.Error(w, "there is no store in this process", http.StatusNotFound)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		out := json.NewEncoder(w)
+		answer := func(a checkAnswer) {
+			err := out.Encode(a)
+			if err == nil {
+				err = http.NewResponseController(w).Flush()
+			}
+			if err != nil {
+				p.log.Debug("admin answer", "error", err)
+			}
+		}
+		rep := runCheck(r.Context(), p.keep.Store, p.keep.dir, r.FormValue("repair") == "true", func(done, total int64) {
+			answer(checkAnswer{Done: done, Total: total})
+		})
 		rep.Running = true
-		return rep, nil
+		answer(checkAnswer{Report: rep})
 	})
 	do("/v1/store/snapshot", func(r *http.Request) (any, error) {
 		return struct{}{}, p.keep.Snapshot(r.Context(), r.FormValue("dir"))
@@ -355,18 +393,33 @@ func (p *process) adminStore(mux *http.ServeMux) {
 		}
 		fmt.Fprintln(w, n)
 	})
-	mux.HandleFunc("/loki/", func(w http.ResponseWriter, r *http.Request) {
-		if p.api == nil {
-			http.Error(w, "there is no store in this process", http.StatusNotFound)
-			return
-		}
-		p.api.own.ServeHTTP(w, r)
-	})
+	for _, path := range []string{"/loki/", "/weir/"} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			if p.api == nil {
+				http.Error(w, "there is no store in this process", http.StatusNotFound)
+				return
+			}
+			p.api.own.ServeHTTP(w, r)
+		})
+	}
 }
 
 // command has the process that owns the state directory do something, however
 // long it takes.
 func command(ctx context.Context, state, path string, form url.Values, into any) error {
+	return commandStream(ctx, state, path, form, func(d *json.Decoder) error {
+		if err := d.Decode(into); errors.Is(err, io.EOF) {
+			return io.ErrUnexpectedEOF
+		} else if err != nil {
+			return err
+		}
+		return io.EOF
+	})
+}
+
+// commandStream is command for an answer of several objects: next is called
+// until it fails; io.EOF is the end.
+func commandStream(ctx context.Context, state, path string, form url.Values, next func(*json.Decoder) error) error {
 	client := adminClient(state)
 	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://weir"+path, bytes.NewBufferString(form.Encode()))
@@ -386,5 +439,11 @@ func command(ctx context.Context, state, path string, form url.Values, into any)
 		}
 		return errors.New(strings.TrimSpace(string(text)))
 	}
-	return json.NewDecoder(resp.Body).Decode(into)
+	for d := json.NewDecoder(resp.Body); ; {
+		if err := next(d); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
 }
