@@ -161,8 +161,8 @@ func (a *asking) count(ctx context.Context, by []string, step time.Duration) (*h
 	for i, n := range by {
 		names[i] = a.label(n)
 	}
-	query := func(d int64) string {
-		q := fmt.Sprintf("(count_over_time(%s [%dms]))", a.moved, d/1e6)
+	query := func(d int64, offset string) string {
+		q := fmt.Sprintf("(count_over_time(%s [%dms]%s))", a.moved, d/1e6, offset)
 		if len(by) > 0 {
 			return "sum by (" + strings.Join(names, ", ") + ") " + q
 		}
@@ -173,7 +173,7 @@ func (a *asking) count(ctx context.Context, by []string, step time.Duration) (*h
 		for _, s := range series {
 			labels := make(map[string]string)
 			for i, n := range by {
-				if v := s.Labels[names[i]]; v != "" {
+				if v := s.Labels[names[i]]; v != "" && (v != "unknown" || n != "level") {
 					labels[n] = v
 				}
 			}
@@ -196,10 +196,11 @@ func (a *asking) count(ctx context.Context, by []string, step time.Duration) (*h
 		}
 		return nil
 	}
-	// A count is of (t-step, t]: one nanosecond before an edge it is of what
-	// stands before it. Whole steps come in one question, the ends in their own.
+	// Whole steps come in one question, the ends that the range cuts in their own.
+	// A count at t is of (t-step, t]: one nanosecond before an edge it is of what
+	// stands before it.
 	one := func(i int) error {
-		form := url.Values{"query": {query(h.edges[i+1] - h.edges[i])}, "time": {strconv.FormatInt(h.edges[i+1]-1, 10)}}
+		form := url.Values{"query": {query(h.edges[i+1]-h.edges[i], "")}, "time": {strconv.FormatInt(h.edges[i+1]-1, 10)}}
 		answer, err := a.c.Query(ctx, "/loki/api/v1/query", form)
 		if err != nil {
 			return err
@@ -221,10 +222,17 @@ func (a *asking) count(ctx context.Context, by []string, step time.Duration) (*h
 			return nil, err
 		}
 	}
+	if hi-lo == 1 { // as a range has two ends
+		if err := one(lo); err != nil {
+			return nil, err
+		}
+		lo++
+	}
 	if lo < hi {
+		shift := mod(-h.edges[lo], int64(step))
 		form := url.Values{
-			"query": {query(int64(step))}, "step": {strconv.FormatFloat(step.Seconds(), 'f', -1, 64)},
-			"start": {strconv.FormatInt(h.edges[lo+1]-1, 10)}, "end": {strconv.FormatInt(h.edges[hi]-1, 10)},
+			"query": {query(int64(step), a.offset(shift))}, "step": {strconv.FormatFloat(step.Seconds(), 'f', -1, 64)},
+			"start": {strconv.FormatInt(h.edges[lo+1]+shift, 10)}, "end": {strconv.FormatInt(h.edges[hi]+shift, 10)},
 		}
 		answer, err := a.c.Query(ctx, "/loki/api/v1/query_range", form)
 		if err != nil {
@@ -234,8 +242,13 @@ func (a *asking) count(ctx context.Context, by []string, step time.Duration) (*h
 		if err != nil {
 			return nil, err
 		}
-		// Times of answers are in milliseconds, rounded either way.
-		at := func(t time.Time) int { return lo + int((t.UnixNano()-h.edges[lo]+int64(step)/2)/int64(step)) - 1 }
+		at := func(t time.Time) int {
+			i := lo + int((t.UnixNano()-shift-h.edges[lo])/int64(step)) - 1
+			if i < lo || i >= hi {
+				return -1
+			}
+			return i
+		}
 		if err := add(series, at); err != nil {
 			return nil, err
 		}
@@ -247,6 +260,16 @@ func (a *asking) count(ctx context.Context, by []string, step time.Duration) (*h
 		return cmp.Or(cmp.Compare(levelRank(x.labels), levelRank(y.labels)), cmp.Compare(y.total, x.total), cmp.Compare(x.name, y.name))
 	})
 	return h, nil
+}
+
+// offset writes an offset that makes counts of (t-step, t], which servers give
+// at multiples of the step, such of [t-step, t) earlier by shift. A Loki has
+// nothing shorter than a millisecond.
+func (a *asking) offset(shift int64) string {
+	if a.c.Local {
+		return fmt.Sprintf(" offset %dns", shift+1)
+	}
+	return fmt.Sprintf(" offset %dms", shift/1e6+1)
 }
 
 // rowName is how people see the labels of a row.

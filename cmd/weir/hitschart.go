@@ -27,8 +27,8 @@ type histRow struct {
 // steps are the round lengths of time, of steps and of what stands on an axis.
 var roundSpans = []time.Duration{
 	time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond,
-	time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 15 * time.Second, 30 * time.Second,
-	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute,
+	time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 15 * time.Second, 20 * time.Second, 30 * time.Second,
+	time.Minute, 2 * time.Minute, 3 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 20 * time.Minute, 30 * time.Minute,
 	time.Hour, 2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour,
 	24 * time.Hour, 2 * 24 * time.Hour, 7 * 24 * time.Hour, 14 * 24 * time.Hour, 28 * 24 * time.Hour, 91 * 24 * time.Hour, 364 * 24 * time.Hour,
 }
@@ -49,13 +49,13 @@ func roundStep(d time.Duration, columns int) time.Duration {
 // Widths of a chart: names on the left, numbers on the right.
 const (
 	maxNameWidth = 24
-	numbersWidth = 26
+	numbersWidth = 24
 	minChart     = 20
 	chartRows    = 4
 )
 
 // chartWidth is how many columns a histogram has at least on a terminal.
-func chartWidth(width int) int { return max(minChart, width-maxNameWidth/2-numbersWidth) }
+func chartWidth(width int) int { return max(minChart, width-8-numbersWidth) }
 
 // keep keeps n rows and makes one of the others; 0 keeps all.
 func (h *histogram) keep(n int) {
@@ -228,12 +228,12 @@ func (h *histogram) appendChart(dst []byte, width int, color bool, zone *time.Lo
 		if all.total > 0 {
 			share = float64(total) / float64(all.total)
 		}
-		return fmt.Sprintf(" %8s %9s %7s", grouped(slices.Max(counts)), grouped(total), percent(share))
+		return fmt.Sprintf(" %7s %8s %7s", grouped(slices.Max(counts)), grouped(total), percent(share))
 	}
 	from, to := time.Unix(0, h.edges[0]).In(zone), time.Unix(0, h.edges[len(h.edges)-1]).In(zone)
 	dst = append(dst, paint(fmt.Sprintf("%s to %s, %s", from.Format(time.DateTime), to.Format(time.DateTime), h.scale(steps, columns)), "2")...)
 	dst = append(dst, '\n')
-	line("", "", "", fmt.Sprintf(" %8s %9s %7s", "PEAK", "LINES", "SHARE"))
+	line("", "", "", fmt.Sprintf(" %7s %8s %7s", "PEAK", "LINES", "SHARE"))
 	drawn := bars(spread(all.counts, steps, columns), chartRows)
 	for i, d := range drawn {
 		if i < chartRows-1 {

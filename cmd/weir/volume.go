@@ -199,7 +199,7 @@ func (a *asking) countedVolume(ctx context.Context, by []string) ([]volume, erro
 		for _, s := range series {
 			labels := make(map[string]string)
 			for i, name := range by {
-				if v := s.Labels[names[i]]; v != "" {
+				if v := s.Labels[names[i]]; v != "" && (v != "unknown" || name != "level") {
 					labels[name] = v
 				}
 			}
