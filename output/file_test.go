@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/weirlog/weir/ack"
+	"github.com/weirlog/weir/wire/line"
 )
 
 func newFile(t testing.TB, c FileConfig) *File {
@@ -48,12 +49,12 @@ func mustSend(t testing.TB, o sender, bodies ...string) {
 func TestFileFormats(t *testing.T) {
 	for format, want := range map[string]string{
 		"raw":  "one\n{\"a\":1}\n",
-		"line": "shop/api-1 api │ one\nshop/api-1 api │ {\"a\":1}\n",
+		"line": "2026-11-18 11:06:40.000       shop/api-1 api │ one\n2026-11-18 11:06:40.001       shop/api-1 api │ a=1\n",
 		"":     "\"one\"",
 		"json": "\"a\":1",
 	} {
 		path := filepath.Join(t.TempDir(), "new", "dir", "out.log")
-		o := newFile(t, FileConfig{Path: path, Format: Format{Name: format}})
+		o := newFile(t, FileConfig{Path: path, Format: Format{Name: format, Line: line.Style{Zone: time.UTC}}})
 		mustSend(t, o, "one", `{"a":1}`)
 		got := read(t, path)
 		if len(format) > 0 && format != "json" && got != want || !strings.Contains(got, want) || strings.Count(got, "\n") != 2 {

@@ -11,9 +11,9 @@ import (
 type Format struct {
 	// Name is json (wire/jsonl; the default), line (for people, wire/line) or
 	// raw (the message as it stands and a newline).
-	Name  string
-	JSON  jsonl.Config // for json
-	Color bool         // for line: a colour per pod, with ANSI escapes
+	Name string
+	JSON jsonl.Config // for json
+	Line line.Style   // for line
 }
 
 func (f Format) encoders() (*encoders, error) {
@@ -22,7 +22,7 @@ func (f Format) encoders() (*encoders, error) {
 		e := jsonl.New(f.JSON)
 		return newEncoders(e, func() encoder { return e.Clone() }), nil
 	case "line", "raw":
-		e := line.New(line.Config{Raw: f.Name == "raw", Color: f.Color && f.Name == "line"})
+		e := line.New(line.Config{Raw: f.Name == "raw", Style: f.Line})
 		return newEncoders(e, func() encoder { return e.Clone() }), nil
 	}
 	return nil, fmt.Errorf("output: unknown format %q, want json, line or raw", f.Name)

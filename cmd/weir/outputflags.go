@@ -3,7 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
-	"fmt"
+	"errors"
 	"io"
 	"os"
 	"regexp"
@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirlog/weir/show"
+	"github.com/weirlog/weir/wire/line"
 )
 
 // outputFlags say how lines and numbers are printed.
@@ -76,6 +77,7 @@ func (f *outputFlags) options(out io.Writer) (show.Options, error) {
 	if o.Times = f.times; o.Times == "" && o.Terminal && terminalWidth(out) < narrow {
 		o.Times = "short"
 	}
+	o.Narrow = o.Terminal && terminalWidth(out) < narrow
 	o.Highlight, err = regexps("--highlight", f.highlight)
 	return o, err
 }
@@ -137,13 +139,42 @@ func (f *outputFlags) printer(w *bufio.Writer, out io.Writer) (show.Printer, err
 func newPrinter(w *bufio.Writer, o show.Options) (show.Printer, error) {
 	p, err := show.New(w, o)
 	if err != nil {
-		return nil, &exitError{exitUsage, fmt.Errorf("-o: %w", err)}
+		return nil, &exitError{exitUsage, err}
+	}
+	if o.Format == "template" {
+		p = templatePrinter{p}
 	}
 	return p, nil
+}
+
+// templatePrinter gives the errors of templates their exit code.
+type templatePrinter struct{ show.Printer }
+
+func (p templatePrinter) Line(e *show.Entry) error {
+	err := p.Printer.Line(e)
+	var te *show.TemplateError
+	if errors.As(err, &te) {
+		return &exitError{exitUsage, err}
+	}
+	return err
 }
 
 // page returns the pager to out. What is printed goes to it, messages go to its
 // Err, and close must be called at the end.
 func (f *outputFlags) page(ctx context.Context, out, errOut io.Writer) *pager {
 	return startPager(ctx, out, errOut, f.noPager)
+}
+
+// looks returns how the lines of a pipeline look on out: as --timestamps and the
+// like say if the command has them, else as out suggests.
+func (p *process) looks(out io.Writer) line.Style {
+	if p.style != nil {
+		return *p.style
+	}
+	var f outputFlags
+	o, err := f.options(out)
+	if err != nil {
+		return line.Style{} // without flags there is nothing to be wrong
+	}
+	return o.Style()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -150,7 +151,9 @@ var every = []string{"*"}
 func (p *process) endpoints(o config.Output, log *slog.Logger) ([]deliver.Endpoint, error) {
 	switch s := o.Settings.(type) {
 	case *config.StdoutOutput:
-		out, err := output.NewStdout(output.StdoutConfig{Format: format(s.Format, s.Keys)})
+		form := format(s.Format, s.Keys)
+		form.Line = p.looks(os.Stdout)
+		out, err := output.NewStdout(output.StdoutConfig{Format: form})
 		if err != nil {
 			return nil, err
 		}

@@ -25,6 +25,7 @@ import (
 	"github.com/weirlog/weir/pipeline"
 	"github.com/weirlog/weir/record"
 	"github.com/weirlog/weir/stage"
+	"github.com/weirlog/weir/wire/line"
 )
 
 // process is a running pipeline with everything around it:
@@ -41,9 +42,10 @@ type process struct {
 	once        bool      // end when all files have been read to their end
 	stdin       io.Reader // read this instead of files; may be nil
 	stdinLabels map[string]string
-	forget      []string // inputs that begin without their last positions
-	onStart     func()   // called when everything is open, before anything is read; may be nil
-	onStop      func()   // called when nothing more is delivered, before anything is closed; may be nil
+	forget      []string    // inputs that begin without their last positions
+	style       *line.Style // of lines on standard output; nil for what suits it
+	onStart     func()      // called when everything is open, before anything is read; may be nil
+	onStop      func()      // called when nothing more is delivered, before anything is closed; may be nil
 
 	log   *slog.Logger
 	level slog.LevelVar

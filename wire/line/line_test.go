@@ -28,12 +28,14 @@ func batch(s *record.Stream, bodies ...string) *record.Batch {
 	return b
 }
 
+// encode paints without times, so that only what is tested stands there.
 func encode(cfg Config, b *record.Batch) string {
+	cfg.Times = "none"
 	return string(New(cfg).Append(nil, []record.Part{record.NewPart(b, b.Live())}))
 }
 
 func TestAppend(t *testing.T) {
-	const p = "shop/cart-1 web │ "
+	const p = "      shop/cart-1 web │ "
 	for _, c := range []struct{ body, want string }{
 		{"hello", p + "hello\n"},
 		{"", p + "\n"},
@@ -60,11 +62,11 @@ func TestPrefix(t *testing.T) {
 		s    *record.Stream
 		want string
 	}{
-		{record.NewStream(nil, nil, nil), "x\n"},
-		{record.NewStream(attrs("file", "/var/log/\x1bx"), nil, nil), "/var/log/\\x1bx │ x\n"},
-		{record.NewStream(attrs("service_name", "s", "input", "otlp"), nil, nil), "s │ x\n"},
-		{record.NewStream(attrs("input", "journald"), nil, nil), "journald │ x\n"},
-		{record.NewStream(attrs("container", "web"), nil, nil), "web │ x\n"},
+		{record.NewStream(nil, nil, nil), "      x\n"},
+		{record.NewStream(attrs("file", "/var/log/\x1bx"), nil, nil), "      /var/log/\\x1bx │ x\n"},
+		{record.NewStream(attrs("service_name", "s", "input", "otlp"), nil, nil), "      s │ x\n"},
+		{record.NewStream(attrs("input", "journald"), nil, nil), "      journald │ x\n"},
+		{record.NewStream(attrs("container", "web"), nil, nil), "      web │ x\n"},
 	} {
 		if got := encode(Config{}, batch(c.s, "x")); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
@@ -73,14 +75,14 @@ func TestPrefix(t *testing.T) {
 }
 
 func TestColor(t *testing.T) {
-	got := encode(Config{Color: true}, batch(cart, "x"))
-	if !strings.HasPrefix(got, "\x1b[") || !strings.HasSuffix(got, "mshop/cart-1 web │\x1b[0m x\n") {
+	got := encode(Config{Style: Style{Color: true}}, batch(cart, "x"))
+	if !strings.HasPrefix(got, "      \x1b[") || !strings.HasSuffix(got, "mshop/cart-1 web │\x1b[0m x\n") {
 		t.Errorf("%q", got)
 	}
 	seen := map[string]bool{}
 	for i := range 50 {
 		s := record.NewStream(attrs("namespace", "shop", "pod", fmt.Sprint("cart-", i)), nil, nil)
-		seen[strings.SplitN(encode(Config{Color: true}, batch(s, "x")), "m", 2)[0]] = true
+		seen[strings.SplitN(encode(Config{Style: Style{Color: true}}, batch(s, "x")), "m", 2)[0]] = true
 	}
 	if len(seen) < 5 {
 		t.Errorf("only %d colours for 50 pods", len(seen))
@@ -88,7 +90,7 @@ func TestColor(t *testing.T) {
 }
 
 func TestRaw(t *testing.T) {
-	if got := encode(Config{Raw: true, Color: true}, batch(cart, "a\x1b\xff", "", "b")); got != "a\x1b\xff\n\nb\n" {
+	if got := encode(Config{Raw: true, Style: Style{Color: true}}, batch(cart, "a\x1b\xff", "", "b")); got != "a\x1b\xff\n\nb\n" {
 		t.Errorf("%q", got)
 	}
 }
@@ -105,7 +107,7 @@ func TestFailure111_TerminalEscapesAreShownNotObeyed(t *testing.T) {
 		}
 	}
 	for l := range strings.Lines(encode(Config{}, batch(cart, "x\nshop/other-1 web │ forged"))) {
-		if !strings.HasPrefix(l, "shop/cart-1 web │ ") {
+		if !strings.HasPrefix(l, "      shop/cart-1 web │ ") {
 			t.Errorf("line %q", l)
 		}
 	}
@@ -130,7 +132,7 @@ func FuzzFailure111_Line(f *testing.F) {
 		s := record.NewStream(attrs("namespace", "n", "pod", pod), nil, nil)
 		out := encode(Config{}, batch(s, body))
 		check(t, out)
-		prefix := string(AppendPlain(nil, []byte("n")))
+		prefix := "      " + string(AppendPlain(nil, []byte("n")))
 		if pod != "" {
 			prefix += "/" + string(AppendPlain(nil, []byte(pod)))
 		}
@@ -155,7 +157,7 @@ func BenchmarkAppend(bm *testing.B) {
 	b := batch(cart, bodies...)
 	for _, raw := range []bool{false, true} {
 		bm.Run(fmt.Sprintf("raw=%v", raw), func(bm *testing.B) {
-			e := New(Config{Raw: raw, Color: true})
+			e := New(Config{Raw: raw, Style: Style{Color: true}})
 			parts := []record.Part{record.NewPart(b, b.Live())}
 			buf := e.Append(nil, parts)
 			bm.SetBytes(int64(b.Len()))

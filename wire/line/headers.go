@@ -1,0 +1,171 @@
+package line
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/weirlog/weir/record"
+	"github.com/weirlog/weir/stage"
+)
+
+var (
+	callerKey = []byte("caller")
+	loggerKey = []byte("logger")
+	stackKey  = []byte("stacktrace")
+	timeKey   = []byte("time")
+)
+
+// klog takes a line apart that begins as klog's do:
+//
+//	Lmmdd hh:mm:ss.uuuuuu threadid file:line] msg
+//
+// https://github.com/kubernetes/klog (klog.go, formatHeader)
+func (p *Painter) klog(line []byte) bool {
+	if len(line) < 25 || line[5] != ' ' || line[8] != ':' || line[11] != ':' || line[14] != '.' {
+		return false
+	}
+	month, ok1 := twoDigits(line[1:])
+	day, ok2 := twoDigits(line[3:])
+	hour, ok3 := twoDigits(line[6:])
+	minute, ok4 := twoDigits(line[9:])
+	second, ok5 := twoDigits(line[12:])
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 {
+		return false
+	}
+	end := bytes.IndexByte(line[:min(len(line), 256)], ']')
+	if end < 0 {
+		return false
+	}
+	space := bytes.LastIndexByte(line[:end], ' ')
+	caller := line[space+1 : end]
+	if space < 16 || bytes.IndexByte(caller, ':') <= 0 {
+		return false
+	}
+	l := &p.line
+	switch line[0] {
+	case 'I':
+		l.severity = record.Info
+	case 'W':
+		l.severity = record.Warn
+	case 'E':
+		l.severity = record.Error
+	default:
+		l.severity = record.Fatal
+	}
+	year := time.Unix(0, p.now).UTC().Year()
+	if at := time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC).UnixNano(); !p.isNow(at, false) {
+		l.pieces = append(l.pieces, piece{key: timeKey, val: line[1:21]})
+	}
+	l.pieces = append(l.pieces, piece{key: callerKey, val: caller})
+	rest := bytes.TrimPrefix(line[end+1:], []byte(" "))
+	if len(rest) > 0 && rest[0] == '"' { // "message" key="value"
+		n := len(l.pieces)
+		if val, end := p.quoted(rest, 0); end > 0 && p.pairs(rest[end:], 0) {
+			l.message, l.rank = val, 1
+			return true
+		}
+		l.pieces = l.pieces[:n]
+	}
+	l.message, l.rank = rest, 1
+	return true
+}
+
+func twoDigits(p []byte) (int, bool) {
+	a, b := p[0]-'0', p[1]-'0'
+	return int(a)*10 + int(b), a <= 9 && b <= 9
+}
+
+// console takes a line apart that zap's console encoder wrote: time, level, and
+// perhaps logger and caller, a message and a JSON object, with tabs between
+// them; a stack trace may follow in further rows.
+func (p *Painter) console(line []byte) bool {
+	head, stack, _ := bytes.Cut(line, []byte("\n"))
+	when, rest, ok := bytes.Cut(head, []byte("\t"))
+	if !ok || len(when) > 40 {
+		return false
+	}
+	level, rest, ok := bytes.Cut(rest, []byte("\t"))
+	if !ok {
+		return false
+	}
+	for n := sgrLen(level); n > 0; n = sgrLen(level) {
+		level = level[n:]
+	}
+	if i := bytes.IndexByte(level, 0x1b); i >= 0 {
+		level = level[:i]
+	}
+	ns, zoned, ok1 := p.stamps.Parse(when)
+	sev, ok2 := stage.ParseLevel(level)
+	if !ok1 || !ok2 {
+		return false
+	}
+	l := &p.line
+	l.severity = sev
+	l.pieces = append(l.pieces, piece{key: timeKey, val: when, hidden: p.isNow(ns, zoned)})
+	// What stands before a caller is the logger's name.
+	for i, at := 0, rest; i < 2; i++ {
+		word, after, more := bytes.Cut(at, []byte("\t"))
+		if !more {
+			break
+		}
+		if isCaller(word) {
+			if i == 1 {
+				name, _, _ := bytes.Cut(rest, []byte("\t"))
+				l.pieces = append(l.pieces, piece{key: loggerKey, val: name})
+			}
+			l.pieces = append(l.pieces, piece{key: callerKey, val: word})
+			rest = after
+			break
+		}
+		at = after
+	}
+	l.message, l.rank = rest, 100 // the object's own message is a piece
+	if i := bytes.LastIndexByte(rest, '\t'); i >= 0 && i+1 < len(rest) && rest[i+1] == '{' {
+		n := len(l.pieces)
+		if p.object(rest[i+1:]) {
+			l.message = rest[:i]
+		} else {
+			l.pieces = l.pieces[:n]
+		}
+	}
+	if len(stack) > 0 {
+		l.pieces = append(l.pieces, piece{key: stackKey, val: stack})
+	}
+	l.severity = sev
+	return true
+}
+
+// isCaller reports whether a word is a file and a line.
+func isCaller(word []byte) bool {
+	i := bytes.LastIndexByte(word, ':')
+	return i > 0 && i+1 < len(word) && word[i+1]-'0' <= 9 && bytes.IndexByte(word, ' ') < 0
+}
+
+// stampLen returns the length of the timestamp that a line of text begins with,
+// 0 if it begins with none.
+func stampLen(line []byte) int {
+	if len(line) < 15 || line[0]-'0' > 9 && line[0] != '[' {
+		return 0
+	}
+	colons, end := 0, 0
+	for i, c := range line[:min(len(line), 40)] {
+		switch {
+		case c-'0' <= 9, c == 'Z' && i > 8:
+			end = i + 1
+		case c == ']' && line[0] == '[':
+			end = i + 1
+		case c == ':':
+			colons++
+		case c == 'T' && i == 10, c == ' ', c == '-', c == '.', c == ',', c == '/', c == '+', c == '[' && i == 0:
+		default:
+			if c > ' ' && end == i { // part of a word
+				return 0
+			}
+			if colons < 2 {
+				return 0
+			}
+			return end
+		}
+	}
+	return 0
+}
