@@ -28,11 +28,20 @@ type BadSegment struct {
 	Saved    int64  // of them, after a repair
 }
 
-// Check reads every byte of every segment and compares all sums. With repair, a
+// CheckOptions say how to check.
+type CheckOptions struct {
+	// Repair repairs what is damaged.
+	Repair bool
+	// Progress, if not nil, is called before each segment and at the end with how
+	// many bytes of data and index have been dealt with, of how many.
+	Progress func(done, total int64)
+}
+
+// Check reads every byte of every segment and compares all sums. With Repair, a
 // segment whose index is damaged gets a new one, and one whose Parquet file is
 // becomes a segment of the rows that can still be read; the damaged files are put
 // aside, never removed.
-func (s *Store) Check(ctx context.Context, repair bool) (CheckReport, error) {
+func (s *Store) Check(ctx context.Context, o CheckOptions) (CheckReport, error) {
 	s.keepMu.Lock()
 	defer s.keepMu.Unlock()
 	var rep CheckReport
@@ -47,10 +56,22 @@ func (s *Store) Check(ctx context.Context, repair bool) (CheckReport, error) {
 			g.drop()
 		}
 	}()
+	var done, total int64
+	for _, g := range all {
+		total += g.info.Size
+	}
+	progress := func() {
+		if o.Progress != nil {
+			o.Progress(done, total)
+		}
+	}
+	defer progress()
 	for _, g := range all {
 		if err := ctx.Err(); err != nil {
 			return rep, err
 		}
+		progress()
+		done += g.info.Size
 		rep.Segments++
 		rep.Rows += g.info.Rows
 		x, err := g.loadIndex()
@@ -64,7 +85,7 @@ func (s *Store) Check(ctx context.Context, repair bool) (CheckReport, error) {
 			continue
 		}
 		bad := BadSegment{File: g.info.dataName(), Problem: err.Error(), Rows: g.info.Rows}
-		if repair {
+		if o.Repair {
 			if err := s.repair(ctx, g, &bad); err != nil {
 				rep.Bad = append(rep.Bad, bad)
 				return rep, fmt.Errorf("repair %s: %w", bad.File, err)

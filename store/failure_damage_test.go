@@ -177,7 +177,7 @@ func TestFailure59_EveryByteOfASegment(t *testing.T) {
 					t.Fatalf("%s: an invented row: %v", what, l)
 				}
 			}
-			rep, err := s.Check(ctx, true)
+			rep, err := s.Check(ctx, CheckOptions{Repair: true})
 			if err != nil || len(rep.Bad) != 1 {
 				t.Fatalf("%s: %+v, %v", what, rep, err)
 			}
@@ -193,7 +193,7 @@ func TestFailure59_EveryByteOfASegment(t *testing.T) {
 			if int64(len(got)) != int64(len(sent))-20+rep.Bad[0].Saved {
 				t.Fatalf("%s: %d rows after the repair: %+v", what, len(got), rep)
 			}
-			if rep, err := s.Check(ctx, false); err != nil || len(rep.Bad) > 0 {
+			if rep, err := s.Check(ctx, CheckOptions{}); err != nil || len(rep.Bad) > 0 {
 				t.Fatalf("%s: after the repair: %+v, %v", what, rep, err)
 			}
 		})

@@ -97,7 +97,7 @@ func TestFailure59_BitFlipInSegment(t *testing.T) {
 				t.Fatalf("an invented row: %v", l)
 			}
 		}
-		rep, err := s.Check(context.Background(), true)
+		rep, err := s.Check(context.Background(), CheckOptions{Repair: true})
 		if err != nil || len(rep.Bad) != 1 {
 			t.Fatalf("%+v, %v", rep, err)
 		}
@@ -110,7 +110,7 @@ func TestFailure59_BitFlipInSegment(t *testing.T) {
 		if got := all(t, s); int64(len(got)) != rep.Bad[0].Saved {
 			t.Fatalf("%d rows after the repair: %+v", len(got), rep)
 		}
-		if rep, err := s.Check(context.Background(), false); err != nil || len(rep.Bad) > 0 {
+		if rep, err := s.Check(context.Background(), CheckOptions{}); err != nil || len(rep.Bad) > 0 {
 			t.Fatalf("after the repair: %+v, %v", rep, err)
 		}
 		if aside, _ := filepath.Glob(filepath.Join(dir, "quarantine", "*")); len(aside) != 2 {

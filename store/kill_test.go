@@ -163,7 +163,7 @@ func checkKilled(t *testing.T, cycle int, dir string, acked [killedFiles]int) {
 	if st, rec := s.Stats(), s.Recovery(); st.DamagedPages > 0 || rec.Places > 0 || len(rec.Quarantined) > 0 {
 		t.Fatalf("cycle %d: %+v %+v", cycle, st, rec)
 	}
-	rep, err := s.Check(context.Background(), false)
+	rep, err := s.Check(context.Background(), CheckOptions{})
 	if err != nil || len(rep.Bad) > 0 {
 		t.Fatalf("cycle %d: %+v, %v", cycle, rep, err)
 	}
