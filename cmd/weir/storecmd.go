@@ -162,10 +162,11 @@ func checkStore(ctx context.Context, of *storeFlags, args []string, repair bool,
 		dir = d
 		var last checkAnswer
 		err = commandStream(ctx, state, "/v1/store/check", url.Values{"repair": {fmt.Sprint(repair)}}, func(d *json.Decoder) error {
-			last = checkAnswer{}
-			if err := d.Decode(&last); err != nil {
+			var a checkAnswer
+			if err := d.Decode(&a); err != nil {
 				return err
 			}
+			last = a
 			p.show("%s of %s checked", size(last.Done), size(last.Total))
 			return nil
 		})
