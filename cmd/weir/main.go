@@ -140,6 +140,7 @@ line, keeps them, and delivers them to the backends people run.
 		{"look", seriesCommand()},
 		{"look", volumeCommand()},
 		{"look", hitsCommand()},
+		{"look", contextCommand()},
 		{"look", ledgerCommand()},
 		{"look", statusCommand()},
 		{"look", dlqCommand()},
