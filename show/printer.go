@@ -105,7 +105,7 @@ func New(w *bufio.Writer, o Options) (Printer, error) {
 	case "template":
 		return newTemplate(w, o)
 	}
-	return nil, fmt.Errorf("no format %q: want %s, or a template: '%s'", o.Format, strings.Join(Formats, ", "), templateExample)
+	return nil, fmt.Errorf("no format %q: want %s or a template such as %s", o.Format, strings.Join(Formats, ", "), templateExample)
 }
 
 // Printable returns s as a terminal may have it, one column for a character.
