@@ -18,27 +18,7 @@ func (p *Pipeline) Selector() *Selector { return p.p.selector }
 // {namespace="shop"} | detected_level="error". Where nothing would be left in
 // the braces, {} is: such a query is refused by Parse and by Loki.
 func MoveMatchers(q Expr, index func(name string) bool) Expr {
-	switch q := q.(type) {
-	case *LogExpr:
-		return q.move(index)
-	case *rangeExpr:
-		c := *q
-		c.log = q.log.move(index)
-		return &c
-	case *vectorExpr:
-		c := *q
-		c.inner = MoveMatchers(q.inner, index).(MetricExpr)
-		return &c
-	case *binaryExpr:
-		c := *q
-		c.l, c.r = MoveMatchers(q.l, index).(MetricExpr), MoveMatchers(q.r, index).(MetricExpr)
-		return &c
-	case *replaceExpr:
-		c := *q
-		c.inner = MoveMatchers(q.inner, index).(MetricExpr)
-		return &c
-	}
-	return q
+	return mapLogs(q, func(e *LogExpr) *LogExpr { return e.move(index) })
 }
 
 func (e *LogExpr) move(index func(name string) bool) *LogExpr {
