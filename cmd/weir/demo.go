@@ -250,7 +250,7 @@ func (d *demoRun) run(cmd *cobra.Command) error {
 			}
 		})
 	}
-	err := up(ctx, &upFlags{format: "pretty", once: d.flags.once}, []string{d.dir}, cmd.InOrStdin(), d.errOut)
+	err := up(ctx, &upFlags{format: "pretty", once: d.flags.once, tail: shownOfPast}, []string{d.dir}, cmd.InOrStdin(), d.errOut)
 	cancel()
 	wg.Wait()
 	return errors.Join(liveErr, err)
@@ -289,7 +289,7 @@ func (d *demoRun) live(ctx context.Context) error {
 func (d *demoRun) introduce() {
 	w, a := d.errOut, d.total()
 	fmt.Fprintf(w, "wrote    %s of the past %s into %s, as a Kubernetes node\n", manyLines(int64(a.Lines)), shortDuration(d.flags.past), d.dir)
-	fmt.Fprintf(w, "         %d pods in %d namespaces, %s on disk, never more than %s\n", a.Pods, len(a.Namespaces), size(a.Disk), d.flags.maxDisk)
+	fmt.Fprintf(w, "         %d pods in %d namespaces, %s on disk, never more than %s\n", a.Pods, len(a.Namespaces), size(a.Disk), size(int64(d.flags.maxDisk)))
 	if a.Removed > 0 {
 		fmt.Fprintf(w, "         the oldest %s did not fit and are removed again: --max-disk\n", manyLines(int64(a.Removed)))
 	}
@@ -332,14 +332,18 @@ func (d *demoRun) sumUp() {
 
 // manyLines is a number of lines as people read it: 38 214 lines.
 func manyLines(n int64) string {
+	if n == 1 {
+		return "1 line"
+	}
+	return number(n) + " lines"
+}
+
+func number(n int64) string {
 	s := strconv.FormatInt(n, 10)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + " " + s[i:]
 	}
-	if n == 1 {
-		return s + " line"
-	}
-	return s + " lines"
+	return s
 }
 
 // shortDuration is 2h0m0s as people write it: 2h.

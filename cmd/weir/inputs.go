@@ -215,6 +215,9 @@ func (p *process) kubernetesInput(cfg *config.Config, id config.ID, s *config.Ku
 			attrs = append(attrs, m.attrs...)
 			labels, annotations = m.labels, m.annotations
 			d.Exclude = m.exclude
+		} else {
+			// What is configured wins: of two attributes with one name the later stands.
+			attrs = append(podNameAttrs(k.Pod, nodeName(cfg)), attrs...)
 		}
 		d.Streams = containerStreams(attrs, labels, annotations)
 		d.Exclude = d.Exclude || self(k) || exclude != nil && exclude.MatchStream(d.Streams[0])
@@ -246,11 +249,24 @@ func (p *process) fileInput(cfg *config.Config, id config.ID, s *config.FileInpu
 		{Name: record.AttrNode, Value: nodeName(cfg)},
 		{Name: record.AttrInput, Value: "file"},
 	}
+	named := s.Labels[record.AttrService] != "" || s.Labels[record.AttrApp] != ""
 	for name, value := range s.Labels {
 		base = append(base, record.Attr{Name: name, Value: value})
 	}
+	docker := s.Format == "docker"
 	c.Describe = func(k tail.Container) tail.Description {
-		attrs := append(base[:len(base):len(base)], record.Attr{Name: record.AttrFile, Value: k.Path})
+		// What is configured wins: of two attributes with one name the later stands.
+		attrs := append([]record.Attr{{Name: record.AttrFile, Value: k.Path}}, base...)
+		if docker {
+			about, ok := dockerAbout(k.Path)
+			if ok {
+				attrs = append(about.attrs(), attrs...)
+			}
+			return tail.Description{Streams: containerStreams(attrs, nil, nil), Exclude: ok && about.excluded()}
+		}
+		if !named {
+			attrs = append(attrs, record.Attr{Name: record.AttrService, Value: serviceOfFile(k.Path)})
+		}
 		s := record.NewStream(attrs, nil, nil)
 		return tail.Description{Streams: [2]*record.Stream{s, s}}
 	}

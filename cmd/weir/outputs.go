@@ -159,7 +159,11 @@ func (p *process) endpoints(o config.Output, log *slog.Logger) ([]deliver.Endpoi
 		}
 		w := &watchedStdout{Stdout: out, ended: make(chan struct{})}
 		go w.watch(func() { p.closeOnce.Do(func() { close(p.outputClosed) }) })
-		return []deliver.Endpoint{{Name: "stdout", Output: w}}, nil
+		var shown deliver.Output = w
+		if p.screen != nil {
+			shown = p.screen(w)
+		}
+		return []deliver.Endpoint{{Name: "stdout", Output: shown}}, nil
 	case *config.StoreOutput:
 		if p.keep == nil {
 			return nil, errors.New("the store is not open") // our own fault

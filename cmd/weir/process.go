@@ -21,6 +21,7 @@ import (
 	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/checkpoint"
 	"github.com/weirlog/weir/config"
+	"github.com/weirlog/weir/deliver"
 	"github.com/weirlog/weir/logql"
 	"github.com/weirlog/weir/pipeline"
 	"github.com/weirlog/weir/record"
@@ -44,8 +45,10 @@ type process struct {
 	stdinLabels map[string]string
 	forget      []string    // inputs that begin without their last positions
 	style       *line.Style // of lines on standard output; nil for what suits it
-	onStart     func()      // called when everything is open, before anything is read; may be nil
-	onStop      func()      // called when nothing more is delivered, before anything is closed; may be nil
+	// screen puts something before stdout; may be nil.
+	screen  func(deliver.Output) deliver.Output
+	onStart func() // called when everything is open, before anything is read; may be nil
+	onStop  func() // called when nothing more is delivered, before anything is closed; may be nil
 
 	log   *slog.Logger
 	level slog.LevelVar
