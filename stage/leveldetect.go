@@ -42,7 +42,7 @@ func DetectLevels(b *record.Batch) {
 // Loki does; the parse step of a pipeline does not go so far. How they differ
 // is in docs/push.md.
 func DetectSeverity(line []byte) record.Severity {
-	for len(line) > 0 && line[0] <= ' ' {
+	for len(line) > 0 && line[0] <= ' ' && line[0] != 0x1b { // colours stay whole
 		line = line[1:]
 	}
 	if len(line) == 0 {

@@ -1,6 +1,7 @@
 package line
 
 import (
+	"path"
 	"regexp"
 	"time"
 	"unsafe"
@@ -23,8 +24,8 @@ type Style struct {
 	// Fields, if there are any, are the only keys that follow the message. A dot
 	// goes into objects.
 	Fields []string
-	// Narrow saves columns: no namespace, and no container that the name of its
-	// pod begins with. OneNamespace leaves out only the namespace.
+	// Narrow saves columns: no namespace, no container that the name of its pod
+	// begins with, no directory of a file. OneNamespace leaves out the namespace.
 	Narrow, OneNamespace bool
 	// Highlight marks what matches, Include as grep does, in what follows the
 	// names. Only with Color.
@@ -120,9 +121,16 @@ func (p *Painter) Who(get func(string) string, rest string) *Who {
 	}
 	for _, n := range []string{record.AttrFile, record.AttrService, record.AttrApp, "job"} {
 		if len(name) == 0 {
-			if v := get(n); n != record.AttrService || v != "unknown_service" {
-				add("", v)
+			v := get(n)
+			switch {
+			case n == record.AttrService && v == "unknown_service":
+				continue
+			case n == record.AttrFile && p.style.Narrow:
+				if v != "" {
+					v = path.Base(v)
+				}
 			}
+			add("", v)
 		}
 	}
 	if len(name) == 0 {

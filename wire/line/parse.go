@@ -14,7 +14,8 @@ type parsed struct {
 	// message.
 	structured bool
 	message    []byte
-	rank       int // of the message's name among messageRank's; 0 for none
+	name       []byte // of the message
+	rank       int    // of that name; 0 if there is no message
 	severity   record.Severity
 	pieces     []piece
 }
@@ -109,7 +110,7 @@ func roleOf(key []byte) (role, int) {
 		return timeRole, 0
 	case "level", "severity", "lvl", "loglevel", "logLevel", "log.level", "log_level", "levelname", "severity_text", "severityText", "Level", "LogLevel", "@l", "priority", "s":
 		return levelRole, 0
-	case "@version", "ecs.version", "level_value", "levelno":
+	case "@version", "ecs.version", "level_value", "levelno", "ecs":
 		return noise, 0
 	case "err", "error", "exception", "fields":
 		return unfolded, 0
@@ -227,9 +228,9 @@ func (p *Painter) add(parent, key, val []byte, kind pieceKind) {
 		}
 		if rank > l.rank {
 			if l.rank > 0 { // what was it is a piece like others
-				l.pieces = append(l.pieces, piece{key: messageName(l.rank), val: l.message})
+				l.pieces = append(l.pieces, piece{key: l.name, val: l.message})
 			}
-			l.message, l.rank = val, rank
+			l.message, l.name, l.rank = val, key, rank
 			return
 		}
 	case timeRole:
@@ -254,11 +255,6 @@ func (p *Painter) add(parent, key, val []byte, kind pieceKind) {
 	}
 	l.pieces = append(l.pieces, pc)
 }
-
-// messageName is a name for a message that turned out not to be it.
-func messageName(rank int) []byte { return messageNames[rank] }
-
-var messageNames = [...][]byte{nil, nil, nil, nil, []byte("fields.message"), []byte("event"), []byte("log"), []byte("body"), []byte("short_message"), []byte("_msg"), []byte("@m"), []byte("message"), []byte("msg")}
 
 func levelOf(key, val []byte) (record.Severity, bool) {
 	if sev, ok := stage.NamedLevel(key, val); ok {

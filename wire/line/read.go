@@ -30,7 +30,7 @@ func (p *Painter) Severity() record.Severity {
 // are its message whatever it is called there, and a dot goes into objects.
 func (p *Painter) Field(name string) ([]byte, bool) {
 	l := &p.line
-	if l.rank > 0 && (name == "message" || name == "msg" || l.rank < len(messageNames) && name == string(messageNames[l.rank])) {
+	if l.rank > 0 && (name == "message" || name == "msg" || name == string(l.name)) {
 		return l.message, true
 	}
 	if pc, ok := p.find(bytesOf(name)); ok {
