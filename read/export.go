@@ -175,7 +175,7 @@ func (f *Fetch) stream(ctx context.Context, from *int64, to int64, v *Visitor) e
 	size := 0
 	for {
 		var fr export.Frame
-		if err := export.ReadFrame(r, &fr, nil); err != nil {
+		if err := export.ReadFrame(r, &fr, getBuffer()); err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -314,14 +314,7 @@ type Slice struct{ From, To, Bytes int64 }
 // Slices divides a range into parts of about so many bytes, in the order of
 // time. Where the server does not say how much there is, they are n equal ones.
 func (f *Fetch) Slices(ctx context.Context, from, to, bytes int64, n int) (list []Slice, total int64) {
-	sel := f.Query // of which a weir takes the part in braces
-	if !f.weir {
-		e, err := logql.ParseLog(f.Query)
-		if err != nil {
-			return equal(from, to, n), 0
-		}
-		sel = selectorText(e)
-	}
+	sel := f.selector()
 	asked := 0
 	var divide func(from, to, est int64) error
 	divide = func(from, to, est int64) error {
@@ -352,6 +345,16 @@ func (f *Fetch) Slices(ctx context.Context, from, to, bytes int64, n int) (list 
 		return equal(from, to, n), 0
 	}
 	return joinSlices(list, bytes), total
+}
+
+// selector is what the server is asked how much there is of: a weir takes a
+// query's part in braces.
+func (f *Fetch) selector() string {
+	e, err := logql.ParseLog(f.Query)
+	if f.weir || err != nil {
+		return f.Query
+	}
+	return selectorText(e)
 }
 
 // joinSlices makes one of small neighbours.
