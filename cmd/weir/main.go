@@ -136,6 +136,7 @@ line, keeps them, and delivers them to the backends people run.
 		{"run", storeCommand()},
 		{"run", runCommand()},
 		{"look", queryCommand()},
+		{"look", exportCommand()},
 		{"look", labelsCommand()},
 		{"look", seriesCommand()},
 		{"look", volumeCommand()},
