@@ -86,7 +86,9 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		fmt.Fprintf(errOut, "%s. Nothing was started (exit %d).\n", configErrors.Summary(), exitConfig)
 		return exitConfig
 	case errors.As(err, &coded):
-		fmt.Fprintf(errOut, "weir: %v\n", err)
+		if msg := err.Error(); msg != "" { // the code says it all
+			fmt.Fprintf(errOut, "weir: %v\n", msg)
+		}
 		return coded.code
 	case isUsage(err):
 		fmt.Fprintf(errOut, "weir: %v\nSee 'weir --help'.\n", err)
@@ -96,6 +98,9 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		return exitFailed
 	}
 }
+
+// asPlugin says that this is kubectl weir.
+var asPlugin bool
 
 // newRoot returns the command tree.
 func newRoot() *cobra.Command {
@@ -156,6 +161,8 @@ line, keeps them, and delivers them to the backends people run.
 		root.AddCommand(c.cmd)
 	}
 	root.AddCommand(helpTopics()...)
+	root.AddCommand(lineCommand())
+	attachCompletion(root)
 	return root
 }
 
