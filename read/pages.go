@@ -51,7 +51,11 @@ func (c *Cost) Warn(w string) {
 // come once.
 func (c *Client) Lines(ctx context.Context, want Want, cost *Cost, f func([]show.Entry) error) error {
 	from, to, forward, left := want.From, want.To, want.Forward, want.Limit
-	size, most := c.Page, 50_000
+	// Without a limit the first lines come quickly: pages grow.
+	size, top, most := c.Page, c.Page, 50_000
+	if left == 0 {
+		size = min(size, 500)
+	}
 	seen := make(map[identity]int) // of the time where the last page ended
 	var edge int64
 	for {
@@ -63,6 +67,7 @@ func (c *Client) Lines(ctx context.Context, want Want, cost *Cost, f func([]show
 		if tooMuch(err) && n > 1 {
 			// Long lines, or a server that gives fewer at a time.
 			size, most = max(1, n/4), n*3/4
+			top = size
 			continue
 		}
 		if err != nil {
@@ -123,6 +128,7 @@ func (c *Client) Lines(ctx context.Context, want Want, cost *Cost, f func([]show
 		} else {
 			to = last + 1
 		}
+		size = max(size, min(4*size, top))
 	}
 }
 

@@ -62,8 +62,8 @@ Without a range it is about the whole store, or a server's last hour.`,
 				return err
 			}
 			return askAbout(cmd.Context(), &flags.sourceFlags, &flags.rangeFlags, expr, cmd.ErrOrStderr(), func(a *asking) error {
-				if !flags.fields && expr != nil && selectorOf(expr.String()) != expr.String() {
-					return usageError("weir labels looks at streams and wants only a selector, such as %s", selectorOf(expr.String()))
+				if !flags.fields && expr != nil && expr.Stages() > 0 {
+					return usageError("weir labels looks at streams and wants only a selector, such as %s", expr.Prefix(0))
 				}
 				var t *table
 				switch {

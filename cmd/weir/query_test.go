@@ -147,7 +147,7 @@ func testQueryPages(t *testing.T, most int64, page int) {
 				}
 				q := &query{
 					flags: &queryFlags{limit: limit, forward: forward, reverse: reverse}, text: expr.String(), expr: expr, lines: true,
-					client: &read.Client{HTTP: srv.Client(), Base: srv.URL, What: "the fake", Page: page}, p: timedPrinter{w}, errOut: io.Discard,
+					client: &read.Client{HTTP: srv.Client(), Base: srv.URL, What: "the fake", Page: page}, w: w, p: timedPrinter{w}, errOut: io.Discard,
 					ranged: true, from: start, to: start.Add(time.Hour), now: start.Add(time.Hour),
 				}
 				if err := q.run(t.Context()); err != nil {
@@ -236,7 +236,9 @@ func TestQueryMovesMatchers(t *testing.T) {
 			io.WriteString(w, `{"status":"success","data":["app"]}`)
 			return
 		}
-		asked = r.FormValue("query")
+		if strings.HasSuffix(r.URL.Path, "/query_range") && asked == "" {
+			asked = r.FormValue("query") // later ones ask why there is nothing
+		}
 		io.WriteString(w, `{"status":"success","data":{"resultType":"streams","result":[]}}`)
 	}))
 	defer srv.Close()
@@ -246,6 +248,7 @@ func TestQueryMovesMatchers(t *testing.T) {
 		`{pod_uid="x"}`:            `{pod_uid="x"}`,
 	} {
 		var out, errOut bytes.Buffer
+		asked = ""
 		if code := run([]string{"query", "--server", srv.URL, q}, nil, &out, &errOut); code != 0 || asked != want {
 			t.Errorf("%s: asked %s, exit %d, %s", q, asked, code, errOut.String())
 		}

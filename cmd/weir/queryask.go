@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -23,7 +24,8 @@ type asking struct {
 	errOut io.Writer
 	expr   *logql.LogExpr // nil for everything
 	names  []string       // of labels at the source
-	moved  string         // expr as the source understands it
+	query  *logql.LogExpr // expr as the source understands it
+	moved  string         // its text
 }
 
 // lines returns the log query that a selection is, nil for "". What wants is the
@@ -62,7 +64,7 @@ func askAbout(ctx context.Context, source *sourceFlags, span *rangeFlags, expr *
 	if expr != nil {
 		want.expr = expr
 	}
-	return source.use(ctx, want, errOut, func(c *read.Client) error {
+	err = source.use(ctx, want, errOut, func(c *read.Client) error {
 		a := &asking{timeRange: r, c: c, errOut: errOut, expr: expr}
 		if !a.given {
 			switch {
@@ -85,16 +87,20 @@ func askAbout(ctx context.Context, source *sourceFlags, span *rangeFlags, expr *
 				return err
 			}
 		}
-		a.moved = a.expr.String()
+		a.query = a.expr
 		if !c.Local {
-			if e := logql.MoveMatchers(a.expr, a.isLabel); e != nil {
-				if _, err := logql.Parse(e.String()); err == nil {
-					a.moved = e.String()
-				}
+			// Not if nothing would be left in the braces.
+			if e, err := logql.ParseLog(logql.MoveMatchers(a.expr, a.isLabel).String()); err == nil {
+				a.query = e
 			}
 		}
+		a.moved = a.query.String()
 		return do(a)
 	})
+	if errors.Is(err, context.Canceled) {
+		return nil // Ctrl-C
+	}
+	return err
 }
 
 func (a *asking) start() int64 { return a.from.UnixNano() }
@@ -119,20 +125,11 @@ func (a *asking) everything(namespaces []string) (*logql.LogExpr, error) {
 }
 
 // selector returns the part in braces, as the source understands it.
-func (a *asking) selector() string { return selectorOf(a.moved) }
-
-// selectorOf returns the part in braces of a query in its usual form.
-func selectorOf(text string) string {
-	end := 1
-	for end < len(text) && text[end] != '}' {
-		end += max(1, quoted(text[end:]))
-	}
-	return text[:min(end+1, len(text))]
-}
+func (a *asking) selector() string { return a.query.Prefix(0).String() }
 
 // onlySelector reports whether there are no stages behind the braces, so that an
 // index can answer.
-func (a *asking) onlySelector() bool { return a.selector() == a.moved }
+func (a *asking) onlySelector() bool { return a.query.Stages() == 0 }
 
 // span is the range as parameters of a request.
 func (a *asking) span() url.Values {
@@ -217,23 +214,15 @@ func onlyNamespaces(e logql.Expr, namespaces []string) (logql.Expr, error) {
 	if len(namespaces) == 0 {
 		return e, nil
 	}
-	m := "namespace=" + strconv.Quote(namespaces[0])
+	m := "{namespace=" + strconv.Quote(namespaces[0]) + "}"
 	if len(namespaces) > 1 {
-		m = "namespace=~" + strconv.Quote(anyOf(namespaces))
+		m = "{namespace=~" + strconv.Quote(anyOf(namespaces)) + "}"
 	}
-	var b strings.Builder
-	for text := e.String(); text != ""; {
-		n := max(1, quoted(text))
-		b.WriteString(text[:n])
-		if text[0] == '{' {
-			b.WriteString(m)
-			if !strings.HasPrefix(text, "{}") {
-				b.WriteString(", ")
-			}
-		}
-		text = text[n:]
+	sel, err := logql.ParseMatchers(m)
+	if err != nil {
+		return nil, err
 	}
-	return logql.Parse(b.String())
+	return logql.Narrow(e, sel.Matchers()), nil
 }
 
 // anyOf is a regular expression of which each text is a match.

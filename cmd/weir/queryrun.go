@@ -1,13 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/weirlog/weir/logql"
@@ -17,13 +18,20 @@ import (
 
 // query is one run of `weir query`.
 type query struct {
-	flags  *queryFlags
-	text   string
-	expr   logql.Expr // nil if it is not ours to read: the server decides
-	lines  bool
-	client *read.Client
-	p      show.Printer
-	errOut io.Writer
+	flags   *queryFlags
+	text    string
+	expr    logql.Expr // nil if it is not ours to read: the server decides
+	lines   bool
+	log     *logql.LogExpr // expr, if it finds lines
+	client  *read.Client
+	w       *bufio.Writer // what p writes to
+	p       show.Printer
+	options show.Options
+	around  *aroundPrinter // instead of p with -C
+	out     io.Writer
+	errOut  io.Writer
+
+	before, after int
 
 	now, from, to time.Time
 	ranged        bool // a range was given
@@ -31,28 +39,27 @@ type query struct {
 	step          time.Duration
 	cost          read.Cost
 	began         time.Time
+	found         int
 }
 
-func (q *query) run(ctx context.Context) error {
+func (q *query) run(ctx context.Context) (err error) {
 	q.began = time.Now()
 	if !q.client.Local {
 		q.moveMatchers(ctx)
 	}
-	var found int
-	var err error
-	if q.lines {
-		found, err = q.runLines(ctx)
-	} else {
-		found, err = q.runNumbers(ctx)
+	switch {
+	case q.around != nil:
+		q.found, err = q.runAround(ctx)
+	case q.lines:
+		q.found, err = q.runLines(ctx)
+	default:
+		q.found, err = q.runNumbers(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	if q.flags.stats {
-		fmt.Fprintf(q.errOut, "%d rows and %s looked at in %s\n", q.cost.Rows, size(q.cost.Bytes), time.Since(q.began).Round(time.Millisecond))
-	}
-	if found == 0 {
-		q.nothing(ctx)
+	if q.flags.stats && !q.flags.quiet {
+		fmt.Fprintf(q.errOut, "%s found; %s and %s looked at in %s\n", grouped(int64(q.found)), plural(q.cost.Rows, "row"), size(q.cost.Bytes), time.Since(q.began).Round(time.Millisecond))
 	}
 	return nil
 }
@@ -70,6 +77,7 @@ func (q *query) moveMatchers(ctx context.Context) {
 	moved := logql.MoveMatchers(q.expr, func(name string) bool { return slices.Contains(names, name) })
 	if _, err := logql.Parse(moved.String()); err == nil && moved.String() != q.expr.String() {
 		q.text, q.expr = moved.String(), moved
+		q.log, _ = moved.(*logql.LogExpr)
 	}
 }
 
@@ -97,9 +105,9 @@ func (q *query) span() (from, to int64) {
 	return 0, to
 }
 
-// runLines gets lines page by page. The newest ones come backwards and are
-// printed when all are there; without a limit they come in the order in which
-// they are printed.
+// runLines gets lines page by page and prints each page at once. The newest ones
+// come backwards and are printed when all are there; without a limit they come in
+// the order in which they are printed.
 func (q *query) runLines(ctx context.Context) (found int, err error) {
 	want := read.Want{Query: q.text, Limit: q.flags.limit, Forward: q.flags.forward}
 	if want.Limit == 0 {
@@ -119,7 +127,7 @@ func (q *query) runLines(ctx context.Context) (found int, err error) {
 				return err
 			}
 		}
-		return nil
+		return q.w.Flush()
 	})
 	if err != nil {
 		return found, err
@@ -130,6 +138,39 @@ func (q *query) runLines(ctx context.Context) (found int, err error) {
 		}
 	}
 	return found, q.p.End()
+}
+
+// runAround gets lines and what stands around them.
+func (q *query) runAround(ctx context.Context) (found int, err error) {
+	want := read.Want{Query: q.text, Limit: q.flags.limit, Forward: q.flags.forward || q.flags.limit == 0}
+	want.From, want.To = q.span()
+	var matches []show.Entry
+	if err := q.client.Lines(ctx, want, &q.cost, func(page []show.Entry) error {
+		matches = append(matches, page...)
+		return nil
+	}); err != nil || len(matches) == 0 {
+		return 0, err
+	}
+	a, err := q.asking(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if !want.Forward {
+		slices.Reverse(matches)
+	}
+	return len(matches), a.around(ctx, matches, q.flags.scope, q.before, q.after, q.around)
+}
+
+// asking is the query as the other commands ask it.
+func (q *query) asking(ctx context.Context) (*asking, error) {
+	from, to := q.span()
+	a := &asking{
+		timeRange: timeRange{now: q.now, from: time.Unix(0, from), to: time.Unix(0, to), given: q.ranged, until: q.until},
+		c:         q.client, errOut: q.errOut, expr: q.log, query: q.log, moved: q.text,
+	}
+	var err error
+	a.names, err = q.labelNames(ctx)
+	return a, err
 }
 
 // runNumbers gets numbers: at one time, or a series.
@@ -157,6 +198,9 @@ func (q *query) runNumbers(ctx context.Context) (found int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if f := q.options.Format; f == "" || f == "pretty" || f == "default" {
+		return len(series), q.numbers(series)
+	}
 	for i := range series {
 		if err := q.p.Series(series[i].Labels, series[i].Points); err != nil {
 			return len(series), err
@@ -175,77 +219,55 @@ func niceStep(d time.Duration) time.Duration {
 	return 24 * time.Hour * (1 + d/(60*24*time.Hour))
 }
 
-// nothing says on stderr that nothing was found, and what may be the reason.
-func (q *query) nothing(ctx context.Context) {
-	msg := "nothing found"
-	switch {
-	case q.ranged:
-		msg += fmt.Sprintf(" from %s to %s", q.from.Format(time.DateTime), q.to.Format(time.DateTime))
-	case q.lines && !q.client.Local:
-		msg += " in the last hour; --since 24h looks further back"
+// nothing says on stderr that nothing was found, and what may be the reason. It
+// is an error only if that was asked for.
+func (q *query) nothing(ctx context.Context) error {
+	msg := ""
+	if !q.flags.quiet {
+		// Why is worth a few questions, but not much time.
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		msg = "nothing found" + q.whyNothing(ctx)
 	}
-	names, err := q.labelNames(ctx)
-	if err != nil || q.expr == nil {
+	if q.flags.exitCode {
+		return &exitError{exitFailed, errors.New(msg)}
+	}
+	if msg != "" {
 		fmt.Fprintln(q.errOut, msg)
-		return
 	}
-	if len(names) == 0 {
-		fmt.Fprintln(q.errOut, msg+"; there are no logs at all")
-		return
+	return nil
+}
+
+func (q *query) whyNothing(ctx context.Context) string {
+	a, err := q.asking(ctx)
+	if err == nil && a.expr != nil {
+		return a.whyNothing(ctx)
+	}
+	msg := ""
+	if q.ranged {
+		msg = fmt.Sprintf(" from %s to %s", q.from.Format(time.DateTime), q.to.Format(time.DateTime))
+	}
+	if err != nil || q.expr == nil {
+		return msg
+	}
+	if len(a.names) == 0 {
+		return msg + "; there are no logs at all"
 	}
 	for _, name := range selectorNames(q.expr) {
-		if slices.Contains(names, name) {
-			continue
-		}
-		if best := nearestName(name, names); best != "" {
-			msg += fmt.Sprintf("; there is no label %q, did you mean %q?", name, best)
+		if best := nearestName(name, a.names); best != "" && !a.isLabel(name) {
+			return msg + fmt.Sprintf("; there is no label %q, did you mean %q?", name, best)
 		}
 	}
-	fmt.Fprintln(q.errOut, msg)
+	return msg
 }
 
 // selectorNames returns the names in the braces of a query.
 func selectorNames(e logql.Expr) []string {
 	var out []string
-	for text := e.String(); text != ""; {
-		switch text[0] {
-		case '"', '`':
-			text = text[quoted(text):]
-		case '{':
-			end := 1
-			for end < len(text) && text[end] != '}' {
-				end += max(1, quoted(text[end:]))
-			}
-			end = min(end+1, len(text))
-			if sel, err := logql.ParseMatchers(text[:end]); err == nil {
-				out = append(out, sel.Names()...)
-			}
-			text = text[end:]
-		default:
-			text = text[1:]
-		}
+	for _, sel := range logql.Selectors(e) {
+		out = append(out, sel.Names()...)
 	}
 	return out
-}
-
-// quoted returns the length of the quoted text at the beginning, 0 if there is
-// none.
-func quoted(s string) int {
-	switch s[0] {
-	case '`':
-		return min(strings.IndexByte(s[1:]+"`", '`')+2, len(s))
-	case '"':
-		for i := 1; i < len(s); i++ {
-			switch s[i] {
-			case '\\':
-				i++
-			case '"':
-				return i + 1
-			}
-		}
-		return len(s)
-	}
-	return 0
 }
 
 // nearestName returns the name that differs by at most two letters.

@@ -97,14 +97,7 @@ func (a *asking) wrongValue(ctx context.Context, sel *logql.Selector) string {
 
 // culprit says which of the query's stages lets nothing through.
 func (a *asking) culprit(ctx context.Context) string {
-	e, err := logql.Parse(a.moved)
-	if err != nil {
-		return ""
-	}
-	q, ok := e.(*logql.LogExpr)
-	if !ok {
-		return ""
-	}
+	q := a.query
 	for n := range q.Stages() {
 		t, err := a.edge(ctx, q.Prefix(n+1).String(), a.start(), a.end(), false)
 		if err != nil {

@@ -50,8 +50,8 @@ Without a range it is about the whole store, or a server's last hour.`,
 			if err != nil {
 				return err
 			}
-			if expr != nil && selectorOf(expr.String()) != expr.String() {
-				return usageError("weir series looks at streams and wants only a selector, such as %s", selectorOf(expr.String()))
+			if expr != nil && expr.Stages() > 0 {
+				return usageError("weir series looks at streams and wants only a selector, such as %s", expr.Prefix(0))
 			}
 			return askAbout(cmd.Context(), &flags.sourceFlags, &flags.rangeFlags, expr, cmd.ErrOrStderr(), func(a *asking) error {
 				streams, err := a.streams(cmd.Context())
