@@ -103,6 +103,8 @@ type Reading struct {
 	// Events also reads the Kubernetes Events about the picked pods and what
 	// they belong to.
 	Events bool
+	// NoLogs reads nothing but Events.
+	NoLogs bool
 }
 
 // Kinds of notices.

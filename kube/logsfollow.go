@@ -87,6 +87,9 @@ func (f *following) add(list []*container) {
 }
 
 func (f *following) start(list []*container) {
+	if f.rd.r.NoLogs {
+		return
+	}
 	for _, c := range list {
 		f.rd.wg.Go(func() { c.follow(f.ctx) })
 	}
@@ -112,7 +115,7 @@ func (f *following) done(err error) {
 	}
 	n := 0
 	for _, c := range f.pending {
-		if c.status.lived && !c.status.over {
+		if c.status.lived && !c.status.over && !f.rd.r.NoLogs {
 			n++
 		}
 	}

@@ -177,6 +177,9 @@ func (rd *reader) once(ctx context.Context) error {
 	if err := rd.nothing(ctx); err != nil {
 		return err
 	}
+	if rd.r.NoLogs {
+		all = nil
+	}
 	// As many goroutines as logs may be open: a cluster may have ten thousand.
 	work := make(chan *container)
 	for range min(rd.r.MaxRequests, len(all)) {

@@ -29,8 +29,11 @@ type sourceFlags struct {
 
 	kube                bool
 	context, kubeconfig string
+	kubeMost            string
 	namespaces          []string
 	all                 bool
+
+	incomplete func() error // what is missing of a cluster's logs; nil for other sources
 }
 
 // wanted is what a command is about to ask for, so that a source which has to
@@ -51,8 +54,14 @@ func (f *sourceFlags) add(cmd *cobra.Command) {
 	c.BoolVar(&f.kube, "kube", false, "read from the cluster of the kubeconfig, with nothing installed there")
 	c.StringVar(&f.context, "context", "", "context of the kubeconfig; implies --kube")
 	c.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file; implies --kube (default KUBECONFIG, else ~/.kube/config)")
+	c.StringVar(&f.kubeMost, "kube-max", "", "most bytes of logs that are fetched from a cluster to be asked (default 1GiB)")
 	c.StringArrayVarP(&f.namespaces, "namespace", "n", nil, "only this namespace; may be repeated")
 	c.BoolVarP(&f.all, "all-namespaces", "A", false, "all namespaces of the cluster, not only the context's; a store has them all")
+	for _, name := range []string{"kube", "context", "kubeconfig"} {
+		cmd.MarkFlagsMutuallyExclusive("server", name)
+		cmd.MarkFlagsMutuallyExclusive("state", name)
+	}
+	cmd.MarkFlagsMutuallyExclusive("namespace", "all-namespaces")
 	c.StringVar(&f.ca, "ca", "", "file with CA certificates (PEM) for the server, instead of the system's")
 }
 
@@ -71,9 +80,13 @@ func secretFrom(file, env string) (string, error) {
 	return strings.TrimRight(string(b), "\r\n"), err
 }
 
-// open returns a client of the server that was named, else of this host's
-// process, else of a store that no process has.
-func (f *sourceFlags) open(_ context.Context, _ wanted, errOut io.Writer) (*read.Client, error) {
+// open returns a client of the cluster or server that was named, else of this
+// host's process, else of a store that no process has, else of the cluster of
+// the kubeconfig.
+func (f *sourceFlags) open(ctx context.Context, want wanted, errOut io.Writer) (*read.Client, error) {
+	if is, chosen := f.cluster(); is {
+		return f.openCluster(ctx, want, chosen, errOut)
+	}
 	if server := flagOrEnv(f.server, "WEIR_SERVER"); server != "" {
 		return f.remote(server)
 	}
@@ -118,6 +131,9 @@ func (f *sourceFlags) use(ctx context.Context, want wanted, errOut io.Writer, do
 		if n := c.Damaged(); n > 0 {
 			err = &exitError{exitDropped, fmt.Errorf("%s in the store could not be read, so that lines may be missing; see 'weir store check'", plural(n, "damaged place"))}
 		}
+	}
+	if err == nil && f.incomplete != nil {
+		err = f.incomplete()
 	}
 	if e := c.Close(); err == nil {
 		err = e
