@@ -2,12 +2,9 @@ package main
 
 import (
 	_ "embed"
-	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 )
 
 // The scripts are ours, not cobra's, where that could be tried: they complete
@@ -80,25 +77,4 @@ link to weir, as kubectl-weir is.`,
 			return err
 		},
 	}
-}
-
-func manCommand() *cobra.Command {
-	var dir string
-	cmd := &cobra.Command{
-		Use:   "man",
-		Short: "Print the manual page, or write all of them into a directory",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			header := &doc.GenManHeader{Title: "WEIR", Section: "1", Source: "weir " + version()}
-			if dir == "" {
-				return doc.GenMan(cmd.Root(), header, cmd.OutOrStdout())
-			}
-			if err := os.MkdirAll(dir, 0o755); err != nil {
-				return fmt.Errorf("make the directory for manual pages: %w", err)
-			}
-			return doc.GenManTree(cmd.Root(), header, dir)
-		},
-	}
-	cmd.Flags().StringVar(&dir, "dir", "", "write a page per command into this directory")
-	return cmd
 }

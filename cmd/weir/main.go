@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -43,7 +44,15 @@ func usageError(format string, args ...any) error {
 }
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	args := os.Args[1:]
+	switch strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") {
+	case "kubectl-weir":
+		asPlugin = true
+	case "kubectl_complete-weir": // kubectl's protocol is cobra's
+		asPlugin = true
+		args = append([]string{cobra.ShellCompRequestCmd}, args...)
+	}
+	os.Exit(run(args, os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run is main without the process: it returns the exit code.
@@ -91,7 +100,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		}
 		return coded.code
 	case isUsage(err):
-		fmt.Fprintf(errOut, "weir: %v\nSee 'weir --help'.\n", err)
+		fmt.Fprintf(errOut, "weir: %v\nSee 'weir --help'\n", err)
 		return exitUsage
 	default:
 		fmt.Fprintf(errOut, "weir: %v\n", err)
@@ -99,7 +108,8 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 }
 
-// asPlugin says that this is kubectl weir.
+// asPlugin says that this is kubectl weir: help says so, and what reads looks
+// at the cluster first.
 var asPlugin bool
 
 // newRoot returns the command tree.
@@ -112,23 +122,30 @@ line, keeps them, and delivers them to the backends people run.
 
   weir up               show the logs of this host's containers, now, and keep them
   weir up FILE… | -     the same for files, or what is piped in
-  weir demo --up        the same for a small cluster that does not exist
-  weir query LOGQL      find them again
+  weir demo --up        nothing to read here? look at a small cluster that is made up
+  weir tail deploy/web  follow pods of a cluster, with nothing installed there
+  weir query LOGQL      find lines again, also of pods that are gone
   weir agent -c FILE    collect this node's logs and ship them
   weir ledger           what was written, read, delivered, and what is missing`,
+		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: displayName()},
+		Args:              rootArgs,
+		RunE:              firstSteps,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
 		Version:           version(),
 	}
 	root.SetVersionTemplate("weir {{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
+	root.SetFlagErrorFunc(flagError)
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable .HasParent}}", 1))
 	root.AddGroup(
+		&cobra.Group{ID: "look", Title: "Read logs:"},
 		&cobra.Group{ID: "run", Title: "Run:"},
-		&cobra.Group{ID: "look", Title: "Look:"},
+		&cobra.Group{ID: "inside", Title: "Look inside:"},
 		&cobra.Group{ID: "config", Title: "Configuration:"},
 		&cobra.Group{ID: "tools", Title: "Tools:"},
 	)
+	root.SetHelpCommand(helpCommand())
 	root.SetHelpCommandGroupID("tools")
 	root.CompletionOptions.DisableDefaultCmd = true
 	for _, c := range []struct {
@@ -147,9 +164,9 @@ line, keeps them, and delivers them to the backends people run.
 		{"look", volumeCommand()},
 		{"look", hitsCommand()},
 		{"look", contextCommand()},
-		{"look", ledgerCommand()},
-		{"look", statusCommand()},
-		{"look", dlqCommand()},
+		{"inside", ledgerCommand()},
+		{"inside", statusCommand()},
+		{"inside", dlqCommand()},
 		{"config", checkCommand()},
 		{"config", configCommand()},
 		{"tools", completionCommand()},
