@@ -367,7 +367,7 @@ func (n *Node) restart(l *log, e Event) error {
 	l.dead = append(append(l.dead, l.rotated...), l.live)
 	n.old = append(n.old, l.live)
 	l.rotated = nil
-	return n.begin(l, e.Container.Restart)
+	return n.begin(l, e.Restart)
 }
 
 func (n *Node) delete(e Event) error {

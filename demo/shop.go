@@ -13,6 +13,7 @@ type shop struct {
 	web, orders, catalog, payments []*Pod
 
 	orderNumber int
+	dead        bool // recommender, at the moment
 }
 
 // Numbers of the stories, as in Event.Story.
@@ -62,10 +63,8 @@ func (k *Cluster) deployment(namespace, name string, replicas int, container str
 }
 
 var agents = []string{
-	"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-	"Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1",
-	"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36",
-	"shop-app/5.2.1 (Android 15)",
+	"Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5) Safari/604.1",
+	"Mozilla/5.0 (Windows NT 10.0) Chrome/138.0", "shop-app/5.2.1 (Android 15)",
 }
 
 // visit is one request on its way through the shop.

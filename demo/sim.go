@@ -28,8 +28,7 @@ const (
 	Created Kind = iota
 	// Line: a container writes a line.
 	Line
-	// Restarted: a container has ended and begins again; its Restart is one
-	// more than before.
+	// Restarted: a container has ended and begins again.
 	Restarted
 	// Deleted: the pod and its logs are removed.
 	Deleted
@@ -40,8 +39,10 @@ type Event struct {
 	Time time.Time
 	Kind Kind
 	Pod  *Pod
-	// Container and Restart say where of the pod; not for Created and Deleted.
+	// Container and Restart, its restart number from then on, say where of the
+	// pod; not for Created and Deleted.
 	Container *Container
+	Restart   int
 	// Stderr says that Text was written there, else to stdout. Text has no
 	// newline at its end. It stays valid.
 	Stderr bool
@@ -64,7 +65,7 @@ type Pod struct {
 // Container is one container of a pod.
 type Container struct {
 	Name    string
-	Restart int
+	restart int
 	pod     *Pod
 }
 
@@ -206,8 +207,8 @@ func (k *Cluster) remove(p *Pod) {
 }
 
 func (k *Cluster) restart(c *Container) {
-	c.Restart++
-	k.out = append(k.out, Event{Time: k.now, Kind: Restarted, Pod: c.pod, Container: c})
+	c.restart++
+	k.out = append(k.out, Event{Time: k.now, Kind: Restarted, Pod: c.pod, Container: c, Restart: c.restart})
 }
 
 // say writes a line to stdout now, tell one to stderr.
@@ -221,7 +222,7 @@ func (k *Cluster) line(c *Container, story int, stderr bool, format string, args
 	if len(args) > 0 {
 		format = fmt.Sprintf(format, args...)
 	}
-	k.out = append(k.out, Event{Time: k.now, Kind: Line, Pod: c.pod, Container: c, Stderr: stderr, Text: format, Story: story})
+	k.out = append(k.out, Event{Time: k.now, Kind: Line, Pod: c.pod, Container: c, Restart: c.restart, Stderr: stderr, Text: format, Story: story})
 }
 
 // tale is say or tell as part of a story; story 0 is none.

@@ -119,7 +119,9 @@ func (k *Cluster) leak(life time.Duration, heap int) {
 		}
 		k.after(time.Duration(i)*50*time.Microsecond, func() { k.tale(c, story, true, "%s", l) })
 	}
+	k.shop.dead = true
 	k.after(2*time.Second, func() {
+		k.shop.dead = false
 		k.restart(c)
 		k.say(c, `{"level":30,"time":%d,"pid":1,"hostname":%q,"msg":"listening","port":3000}`, k.now.UnixMilli(), c.pod.Name)
 		if !k.now.Before(k.cfg.Now) {

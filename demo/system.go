@@ -123,6 +123,9 @@ func (k *Cluster) slowQuery(took time.Duration, cancelled bool) {
 // recommend is a service that leaks memory until the kernel or its own runtime
 // ends it. See plot.
 func (k *Cluster) recommend() {
+	if k.shop.dead {
+		return
+	}
 	k.say(k.shop.recommender.Containers[0], `{"level":30,"time":%d,"pid":1,"hostname":%q,"msg":"recommendations computed","user":"c-%04d","items":%d,"ms":%d}`,
 		k.now.UnixMilli(), k.shop.recommender.Name, k.rng.IntN(2400), 4+k.rng.IntN(20), 3+k.rng.IntN(60))
 }

@@ -253,6 +253,9 @@ func (d *demoRun) run(cmd *cobra.Command) error {
 	err := up(ctx, &upFlags{format: "pretty", once: d.flags.once, tail: shownOfPast}, []string{d.dir}, cmd.InOrStdin(), d.errOut)
 	cancel()
 	wg.Wait()
+	if err == nil && liveErr == nil {
+		d.sumUp()
+	}
 	return errors.Join(liveErr, err)
 }
 
@@ -327,7 +330,7 @@ func (d *demoRun) sumUp() {
 	if d.dir != demoDir {
 		arg = " " + shellWord(d.dir)
 	}
-	fmt.Fprintf(d.errOut, "%s in all, %s on disk; remove them with: weir demo --remove%s\n", manyLines(int64(a.Lines)), size(a.Disk), arg)
+	fmt.Fprintf(d.errOut, "%s written, %s on disk; remove the files with: weir demo --remove%s\n", manyLines(int64(a.Lines)), size(a.Disk), arg)
 }
 
 // manyLines is a number of lines as people read it: 38 214 lines.

@@ -26,6 +26,7 @@ type upScreen struct {
 
 	mu      sync.Mutex
 	opened  bool
+	begun   bool         // something was shown
 	last    []screenLine // of the past, sorted
 	waiting []screenLine // what came since, in this order
 	past    int64        // how many lines were of the past
@@ -88,11 +89,13 @@ func (s *upScreen) Send(ctx context.Context, parts []record.Part) (ack.Result, e
 		}
 	}
 	if len(s.waiting) > maxWaiting {
+		s.begin()
 		return ack.Result{Bytes: bytes}, s.show(ctx)
 	}
 	if len(now) == 0 {
 		return ack.Result{Bytes: bytes}, nil
 	}
+	s.begin()
 	_, err := s.out.Send(ctx, now)
 	return ack.Result{Bytes: bytes}, err
 }
@@ -102,7 +105,7 @@ func (s *upScreen) remember(p record.Part, i uint32, at int64) {
 	if s.past++; s.past == 1 || at < s.oldest {
 		s.oldest = at
 	}
-	if s.opened || s.most == 0 || len(s.last) == s.most && at <= s.last[0].at {
+	if s.begun || s.most == 0 || len(s.last) == s.most && at <= s.last[0].at {
 		return
 	}
 	if len(s.last) == s.most {
@@ -114,19 +117,30 @@ func (s *upScreen) remember(p record.Part, i uint32, at int64) {
 	s.last = slices.Insert(s.last, k, screenLine{p.Select([]uint32{i}), at})
 }
 
-// open shows what was held back and lets everything through from now on. If the
-// past is not known to its end, none of it is shown.
+// begin notes that something of the present is shown: older lines come too late.
+func (s *upScreen) begin() {
+	s.begun = true
+	for _, l := range s.last {
+		l.part.Finish()
+	}
+	s.last = nil
+}
+
+// open shows what was held back and lets everything through from now on. The last
+// lines of the past are shown with it, or else once they are known, if nothing
+// else has come in between.
 func (s *upScreen) open(ctx context.Context, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.opened {
+	if s.opened && (!known || s.begun) {
 		return
 	}
 	if !known {
-		for _, l := range s.last {
-			l.part.Finish()
+		s.opened = true
+		if len(s.waiting) == 0 {
+			return
 		}
-		s.last = nil
+		s.begin()
 	}
 	// The lines are counted as delivered already. A reader that left ends the
 	// process otherwise.
@@ -144,7 +158,7 @@ func (s *upScreen) show(ctx context.Context) error {
 		_, err = s.out.Send(ctx, parts)
 	}
 	s.drop()
-	s.opened = true
+	s.opened, s.begun = true, s.begun || len(parts) > 0
 	return err
 }
 
