@@ -53,6 +53,7 @@ type Writer struct {
 	tmp     []byte
 	tmp2    []byte
 	invalid bool // a body is not valid UTF-8
+	noIndex bool
 
 	bitmap  [maxWords]uint64
 	bitmaps [][]uint64
@@ -138,6 +139,10 @@ func (w *Writer) resetSpan() {
 	w.attrOff, w.plain = append(w.attrOff[:0], 0), w.plain[:0]
 }
 
+// NoIndex says that segments to come are for other readers: Close's filter says
+// nothing then and must not be used.
+func (w *Writer) NoIndex() { w.noIndex = true }
+
 // Rows is how many rows were added.
 func (w *Writer) Rows() int { return int(w.x.Rows) }
 
@@ -218,7 +223,9 @@ func (w *Writer) endBlock() error {
 	w.bodies = w.bodies[:len(w.bodies)-8]
 	bm := w.bitmap[:]
 	clear(bm)
-	addWindows(&w.bitmap, w.bodies[headroom:], w.lengths)
+	if !w.noIndex {
+		addWindows(&w.bitmap, w.bodies[headroom:], w.lengths)
+	}
 	w.bitmaps = append(w.bitmaps, slices.Clone(bm))
 
 	page := w.bodies[headroom:]

@@ -172,7 +172,9 @@ func (j *Job) slice(ctx context.Context, s *Slice, cost *Cost, put func(*Chunk) 
 	p := packer(&plain{put: put})
 	switch {
 	case j.Parquet:
-		p = &groups{put: put, cut: j.Fetch.Cut}
+		g := newGroups(put, j.Fetch.Cut)
+		defer g.free()
+		p = g
 	case j.Compress != "":
 		p = &compressed{put: put, kind: j.Compress, cut: j.Fetch.Cut}
 	}

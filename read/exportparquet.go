@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"sync"
 
 	"github.com/zeebo/xxh3"
 
@@ -27,15 +28,18 @@ type groups struct {
 	streams []*groupStream
 	byLabel map[string]*groupStream
 	byPtr   map[*export.Stream]*groupStream
-	buf     []byte // of lines and attributes
+	size    int // of lines and attributes
 	attrs   []record.Attr
 	key     []byte
 }
 
+// groupStream is what a stream has in the group. Its lines are apart from those
+// of others: they are written one after the other.
 type groupStream struct {
 	key  string
 	s    columns.Stream
 	rows []groupRow
+	buf  []byte // of lines and attributes
 }
 
 type groupRow struct {
@@ -45,13 +49,38 @@ type groupRow struct {
 	attrs    record.Span
 }
 
+var groupPool sync.Pool
+
+// newGroups returns a packer, with the memory of an earlier one if there is any.
+func newGroups(put func(*Chunk) error, cut int64) *groups {
+	g, ok := groupPool.Get().(*groups)
+	if !ok {
+		g = new(groups)
+	}
+	g.put, g.cut = put, cut
+	return g
+}
+
+// free gives the memory back.
+func (g *groups) free() {
+	g.put, g.c, g.size = nil, Chunk{}, 0
+	kept := 0
+	for _, st := range g.streams {
+		st.rows, st.buf = st.rows[:0], st.buf[:0]
+		kept += cap(st.buf)
+	}
+	if kept <= 2*groupBytes && len(g.streams) < 10_000 {
+		groupPool.Put(g)
+	}
+}
+
 func (g *groups) begin() {
 	g.dec = new(export.Decoder)
 	g.byPtr = make(map[*export.Stream]*groupStream)
 }
 
 func (g *groups) frame(f *export.Frame) error {
-	if g.c.Rows > 0 && (len(g.buf) >= groupBytes && g.c.Safe || len(g.buf) >= 16*groupBytes || g.cut > 0 && floorDiv(g.c.First, g.cut) != floorDiv(f.First, g.cut)) {
+	if g.c.Rows > 0 && (g.size >= groupBytes && g.c.Safe || g.size >= 16*groupBytes || g.cut > 0 && floorDiv(g.c.First, g.cut) != floorDiv(f.First, g.cut)) {
 		if err := g.end(); err != nil {
 			return err
 		}
@@ -76,7 +105,9 @@ func (g *groups) add(r *export.Row) {
 		st = g.stream(r.Stream.Labels)
 		g.byPtr[r.Stream] = st
 	}
-	row := groupRow{time: r.Time, line: g.keep(r.Line)}
+	from := len(st.buf)
+	st.buf = append(st.buf, r.Line...)
+	row := groupRow{time: r.Time, line: record.Span{Off: uint32(from), Len: uint32(len(r.Line))}}
 	g.attrs = g.attrs[:0]
 	for _, a := range r.Meta {
 		if a.Name == "detected_level" {
@@ -91,17 +122,12 @@ func (g *groups) add(r *export.Row) {
 	}
 	g.attrs = append(g.attrs, r.Parsed...)
 	if len(g.attrs) > 0 {
-		from := len(g.buf)
-		g.buf = columns.AppendAttrs(g.buf, g.attrs)
-		row.attrs = record.Span{Off: uint32(from), Len: uint32(len(g.buf) - from)}
+		at := len(st.buf)
+		st.buf = columns.AppendAttrs(st.buf, g.attrs)
+		row.attrs = record.Span{Off: uint32(at), Len: uint32(len(st.buf) - at)}
 	}
+	g.size += len(st.buf) - from
 	st.rows = append(st.rows, row)
-}
-
-func (g *groups) keep(p []byte) record.Span {
-	from := len(g.buf)
-	g.buf = append(g.buf, p...)
-	return record.Span{Off: uint32(from), Len: uint32(len(p))}
 }
 
 func (g *groups) stream(labels []record.Attr) *groupStream {
@@ -151,11 +177,12 @@ func (g *groups) end() error {
 		}
 	}
 	slices.SortFunc(g.streams, func(a, b *groupStream) int { return cmp.Compare(a.key, b.key) })
+	g.w.NoIndex()
 	list := make([]columns.Stream, 0, len(g.streams))
 	for _, st := range g.streams {
 		list = append(list, st.s)
 	}
-	out := bytes.NewBuffer(make([]byte, 0, len(g.buf)/4+64<<10))
+	out := bytes.NewBuffer(make([]byte, 0, g.size/4+64<<10))
 	if err := g.w.Reset(out, list); err != nil {
 		return err
 	}
@@ -166,19 +193,19 @@ func (g *groups) end() error {
 		}
 		for k := range st.rows {
 			r := &st.rows[k]
-			row := columns.Row{Stream: uint32(i), Severity: r.severity, Time: r.time, Body: of(g.buf, r.line), Attrs: of(g.buf, r.attrs)}
+			row := columns.Row{Stream: uint32(i), Severity: r.severity, Time: r.time, Body: of(st.buf, r.line), Attrs: of(st.buf, r.attrs)}
 			if err := g.w.Add(&row); err != nil {
 				return err
 			}
 		}
-		st.rows = st.rows[:0]
+		st.rows, st.buf = st.rows[:0], st.buf[:0]
 	}
 	if _, _, err := g.w.Close(); err != nil {
 		return err
 	}
 	c := g.c
 	c.Data = out.Bytes()
-	g.c, g.buf = Chunk{}, g.buf[:0]
+	g.c, g.size = Chunk{}, 0
 	if len(g.streams) > maxStreams {
 		g.streams, g.byLabel, g.byPtr = nil, nil, make(map[*export.Stream]*groupStream)
 	}

@@ -1,7 +1,6 @@
 package export
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -113,7 +112,7 @@ func (rawEncoder) Append(dst []byte, r *Row) []byte {
 type csvEncoder struct {
 	columns []string
 	clock   clock
-	all     []record.Attr
+	more    []record.Attr // of the row, beside the stream's
 	text    []byte
 }
 
@@ -138,8 +137,7 @@ func (e *csvEncoder) Append(dst []byte, r *Row) []byte {
 		case "line":
 			dst = appendField(dst, r.Line)
 		case "labels":
-			e.text = e.labels(e.text[:0], r)
-			dst = appendField(dst, e.text)
+			dst = e.labels(dst, r)
 		case "level":
 			e.text = append(e.text[:0], r.Level()...)
 			dst = appendField(dst, e.text)
@@ -151,29 +149,75 @@ func (e *csvEncoder) Append(dst []byte, r *Row) []byte {
 	return append(dst, '\n')
 }
 
-// labels appends all labels but detected_level as LogQL writes them, sorted.
+// labels appends the field with all labels but detected_level as LogQL writes
+// them, sorted. What a stream has is worked out once.
 func (e *csvEncoder) labels(dst []byte, r *Row) []byte {
-	e.all = e.all[:0]
-	for _, ls := range [3][]record.Attr{r.Parsed, r.Meta, r.Stream.Labels} {
-		n := len(e.all)
-		for i := range ls {
-			if ls[i].Name != "detected_level" && !slices.ContainsFunc(e.all[:n], func(l record.Attr) bool { return l.Name == ls[i].Name }) {
-				e.all = append(e.all, ls[i])
+	e.more = e.more[:0]
+	for i := range r.Parsed {
+		if r.Parsed[i].Name != "detected_level" {
+			e.more = append(e.more, r.Parsed[i])
+		}
+	}
+	for i := range r.Meta {
+		if n := r.Meta[i].Name; n != "detected_level" && !slices.ContainsFunc(r.Parsed, func(l record.Attr) bool { return l.Name == n }) {
+			e.more = append(e.more, r.Meta[i])
+		}
+	}
+	s := r.Stream
+	if s.csv == nil {
+		for i := range s.Labels {
+			s.csv = append(s.csv, e.label(nil, &s.Labels[i]))
+		}
+	}
+	if len(s.csv)+len(e.more) == 0 {
+		return append(dst, "{}"...)
+	}
+	if len(e.more) > 1 {
+		slices.SortFunc(e.more, func(a, b record.Attr) int { return strings.Compare(a.Name, b.Name) })
+	}
+	from := len(dst)
+	for i, k := 0, 0; i < len(s.csv) || k < len(e.more); {
+		switch {
+		case k == len(e.more), i < len(s.csv) && s.Labels[i].Name < e.more[k].Name:
+			if s.Labels[i].Name != "detected_level" {
+				dst = append(append(dst, ", "...), s.csv[i]...)
 			}
+			i++
+		default:
+			if i < len(s.csv) && s.Labels[i].Name == e.more[k].Name {
+				i++ // the row's own goes before
+			}
+			dst = e.label(append(dst, ", "...), &e.more[k])
+			k++
 		}
 	}
-	if len(r.Parsed)+len(r.Meta) > 0 {
-		slices.SortFunc(e.all, func(a, b record.Attr) int { return strings.Compare(a.Name, b.Name) })
+	if len(dst) == from {
+		return append(dst, "{}"...)
 	}
-	dst = append(dst, '{')
-	for i := range e.all {
-		if i > 0 {
-			dst = append(dst, ", "...)
+	dst[from], dst[from+1] = '"', '{'
+	return append(dst, '}', '"')
+}
+
+// label appends name="value" as it stands in a quoted field.
+func (e *csvEncoder) label(dst []byte, l *record.Attr) []byte {
+	dst = append(append(dst, l.Name...), '=')
+	if plain(l.Value) {
+		dst = append(dst, '"', '"')
+		dst = append(dst, l.Value...)
+		return append(dst, '"', '"')
+	}
+	e.text = strconv.AppendQuote(e.text[:0], l.Value)
+	return appendDoubled(dst, e.text)
+}
+
+// plain reports whether strconv.Quote only puts quotes around s.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
 		}
-		dst = append(append(dst, e.all[i].Name...), '=')
-		dst = strconv.AppendQuote(dst, e.all[i].Value)
 	}
-	return append(dst, '}')
+	return true
 }
 
 // appendField appends a field of CSV as encoding/csv does: in quotes where it
@@ -182,16 +226,25 @@ func appendField(dst, f []byte) []byte {
 	if !quotes(f) {
 		return append(dst, f...)
 	}
-	dst = append(dst, '"')
-	for len(f) > 0 {
-		i := bytes.IndexByte(f, '"')
-		if i < 0 {
-			break
+	return append(appendDoubled(append(dst, '"'), f), '"')
+}
+
+// appendDoubled appends f with its quotes doubled.
+func appendDoubled(dst, f []byte) []byte {
+	n := len(dst)
+	dst = slices.Grow(dst, 2*len(f)+1)
+	to := dst[n : n+2*len(f)+1]
+	k := 0
+	for _, c := range f {
+		// The second one is overwritten unless it is meant: there is no branch
+		// that a line of JSON would make slow.
+		to[k], to[k+1] = c, c
+		k++
+		if c == '"' {
+			k++
 		}
-		dst = append(append(dst, f[:i]...), `""`...)
-		f = f[i+1:]
 	}
-	return append(append(dst, f...), '"')
+	return dst[:n+k]
 }
 
 func quotes(f []byte) bool {

@@ -43,8 +43,9 @@ func (r *Row) Level() string {
 // change.
 type Stream struct {
 	Labels []record.Attr
-	json   []byte // "labels":{…}
-	number uint64 // in the rows format, from 1; 0: not written yet
+	json   []byte   // "labels":{…}
+	csv    [][]byte // of each label, as it stands in CSV
+	number uint64   // in the rows format, from 1; 0: not written yet
 	owner  *rowsEncoder
 }
 
