@@ -68,6 +68,9 @@ type planned struct {
 
 // Append is Send.
 func (s *Store) Append(ctx context.Context, parts []record.Part) (ack.Result, error) {
+	if s.cfg.ReadOnly {
+		return ack.Result{}, refuse(503, ErrReadOnly)
+	}
 	var p plan
 	var e attrEncoder
 	if size := p.collect(&e, parts); size > maxRequest {

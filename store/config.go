@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/weirlog/weir/logql"
@@ -15,6 +16,11 @@ type Config struct {
 	Dir string
 	FS  FS
 	Log *slog.Logger
+	// ReadOnly leaves everything in the directory as it is, which may be one that
+	// cannot be written to: what Open tidies up stays in memory, and nothing waits
+	// for a disk. Several may read a store at a time, but not while it is open for
+	// writing. Append and Snapshot fail with ErrReadOnly.
+	ReadOnly bool
 	// Now is the clock.
 	Now func() time.Time
 
@@ -57,6 +63,18 @@ type Rule struct {
 }
 
 func (c *Config) setDefaults() error {
+	if c.ReadOnly {
+		// A backlog that a crash left is kept in memory: making segments of it would
+		// be in vain, and cost more.
+		c.MemtableBytes, c.MinFree, c.Check = max(c.MemtableBytes, 256<<20), -1, -1
+		c.MemtableAge = math.MaxInt64
+		if c.FS == nil && c.Dir != "" {
+			c.FS = dirFS{c.Dir}
+		}
+		if c.FS != nil {
+			c.FS = newReadOnlyFS(c.FS)
+		}
+	}
 	if c.FS == nil {
 		if c.Dir == "" {
 			return errors.New("store: no directory")

@@ -165,22 +165,28 @@ func (d dirFS) Lock(name string) (io.Closer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock of store: %w", err)
 	}
+	return d.flock(f, unix.LOCK_EX)
+}
+
+// flock locks an open file, which it closes if it cannot.
+func (d dirFS) flock(f *os.File, how int) (io.Closer, error) {
+	var err error
 	for {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		if !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
 	if err == nil {
 		// The number is only for somebody's message.
-		if f.Truncate(0) == nil {
+		if how == unix.LOCK_EX && f.Truncate(0) == nil {
 			f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 		}
 		return f, nil
 	}
 	defer f.Close()
 	if !errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fmt.Errorf("lock %s: %w", d.path(name), err)
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 	holder := "another process"
 	b := make([]byte, 20)

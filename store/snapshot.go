@@ -12,6 +12,9 @@ import (
 // there yet: a store of its own that Open opens. Segments are hard links where
 // the file system allows it, else copies. Writing and reading go on meanwhile.
 func (s *Store) Snapshot(ctx context.Context, dir string) error {
+	if s.cfg.ReadOnly {
+		return fmt.Errorf("snapshot: %w", ErrReadOnly)
+	}
 	if err := s.Flush(ctx); err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}

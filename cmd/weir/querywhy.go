@@ -44,7 +44,7 @@ func (a *asking) whyNothing(ctx context.Context) string {
 			return where + fmt.Sprintf("; there is no label %q, did you mean %q?", m.Name(), best)
 		}
 	}
-	if n, err := a.stats(ctx, a.selector()); err == nil && n.Streams == 0 {
+	if t, err := a.edge(ctx, a.selector(), a.start(), a.end(), false); err == nil && t == 0 {
 		if s := a.wrongValue(ctx, sel); s != "" {
 			return where + "; " + s
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/weirlog/weir/config"
 	"github.com/weirlog/weir/logql"
 	"github.com/weirlog/weir/read"
+	"github.com/weirlog/weir/store"
 )
 
 // sourceFlags say where logs are read: at a server, from this host's store, or
@@ -102,7 +103,8 @@ func (f *sourceFlags) open(ctx context.Context, want wanted, errOut io.Writer) (
 		c.Damaged = func() int64 { return max(0, damagedPages(state)-before) }
 		return c, nil
 	}
-	s, err := openForCommand(dir, nil)
+	// Nothing is written: several may ask, and nobody waits for the disk.
+	s, err := openForCommand(dir, func(c *store.Config) { c.ReadOnly = true })
 	if err != nil {
 		return nil, err
 	}
