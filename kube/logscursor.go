@@ -33,7 +33,15 @@ const clockBack = 60
 
 var seed = maphash.MakeSeed()
 
-func hashLine(raw string) uint64 { return maphash.String(seed, raw) }
+// hashLine tells lines of one container apart.
+func hashLine(stamp, text string) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	h.WriteString(stamp)
+	h.WriteByte(' ')
+	h.WriteString(text)
+	return h.Sum64()
+}
 
 func (c *cursor) add(ns int64, hash uint64) {
 	c.count++

@@ -70,7 +70,7 @@ type following struct {
 
 	mu       sync.Mutex
 	unsynced int
-	refused  error // why a scope could not be listed
+	refused  int // scopes that could not be listed
 	pending  []*container
 	synced   bool
 }
@@ -101,10 +101,8 @@ func (f *following) done(err error) {
 	defer f.mu.Unlock()
 	f.unsynced--
 	if err != nil {
-		if f.refused == nil {
-			f.refused = err
-		}
-		if !apierrors.IsForbidden(err) || len(f.rd.scopes) == 1 {
+		f.refused++
+		if !apierrors.IsForbidden(err) || f.refused == len(f.rd.scopes) {
 			f.cancel(err)
 			return
 		}
@@ -123,10 +121,7 @@ func (f *following) done(err error) {
 	case n > f.rd.r.MaxRequests:
 		f.cancel(&TooManyError{n, f.rd.r.MaxRequests})
 		return
-	case len(f.pending) == 0 && f.refused != nil:
-		f.cancel(f.refused)
-		return
-	case len(f.pending) == 0:
+	case len(f.pending) == 0 && f.refused == 0:
 		f.rd.wg.Go(func() {
 			if err := f.rd.nothing(f.ctx); err != nil {
 				f.cancel(err)

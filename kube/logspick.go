@@ -151,9 +151,13 @@ func (l *Logs) missing(ctx context.Context, namespace string, o Object) error {
 	if namespace == "" || o.Kind == "node" {
 		where = l.name
 	}
-	msg := fmt.Sprintf("there is no %s in %s", o, where)
+	what := o.String()
+	if o.Kind == "namespace" {
+		what = "namespace " + o.Name
+	}
+	msg := fmt.Sprintf("there is no %s in %s", what, where)
 	if best := nearest(o.Name, names); best != "" {
-		return &NotFoundError{fmt.Sprintf("%s, did you mean %s/%s?", msg, o.Kind, best)}
+		return &NotFoundError{fmt.Sprintf("%s, did you mean %s?", msg, strings.TrimSuffix(what, o.Name)+best)}
 	}
 	switch {
 	case len(names) == 0:

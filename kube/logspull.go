@@ -206,16 +206,22 @@ func (p *puller) line(text string, more bool) error {
 			t = time.Unix(0, p.c.cur.newest)
 		}
 	}
-	r := raw{ns: t.UnixNano(), text: rest, part: more}
-	if p.long != "" {
-		r.hash = hashLine(stamp + " " + rest)
-	} else {
-		r.hash = hashLine(text)
-	}
 	p.long = ""
 	if more && err == nil {
 		p.long = stamp
 	}
+	// Parts are always of the same length, so that they are known again.
+	for len(rest) > maxLine {
+		if err := p.decide(raw{t.UnixNano(), hashLine(stamp, rest[:maxLine]), rest[:maxLine], true}); err != nil {
+			return err
+		}
+		rest = rest[maxLine:]
+	}
+	return p.decide(raw{t.UnixNano(), hashLine(stamp, rest), rest, more})
+}
+
+// decide gives out a line if it is new.
+func (p *puller) decide(r raw) error {
 	held, pass := p.o.next(r)
 	if p.o.missing {
 		p.o.missing = false

@@ -238,7 +238,7 @@ func (rd *reader) narrow(err error) bool {
 	}
 	p := rd.r.Pick
 	p.All, p.Namespaces = false, []string{rd.l.namespace}
-	rd.notice(NoticeWarning, nil, fmt.Sprintf("only namespace %s is read: %s", rd.l.namespace, err))
+	rd.notice(NoticeError, nil, fmt.Sprintf("only namespace %s is read: %s", rd.l.namespace, err))
 	rd.r.Pick = p
 	return true
 }
@@ -274,7 +274,8 @@ func (rd *reader) list(ctx context.Context, f func(*corev1.Pod)) error {
 	return nil
 }
 
-// nothing returns an error if an object that was named is not there.
+// nothing returns an error if nothing is picked because what was named is not
+// there.
 func (rd *reader) nothing(ctx context.Context) error {
 	rd.mu.Lock()
 	n := len(rd.pods)
@@ -283,6 +284,11 @@ func (rd *reader) nothing(ctx context.Context) error {
 		return nil
 	}
 	for _, s := range rd.scopes {
+		if s.namespace != "" && s.namespace != rd.l.namespace {
+			if err := rd.l.missing(ctx, "", Object{Kind: "namespace", Name: s.namespace}); err != nil {
+				return err
+			}
+		}
 		for _, o := range s.objects {
 			if err := rd.l.missing(ctx, s.namespace, o.Object); err != nil {
 				return err

@@ -47,7 +47,7 @@ func (w *listing) run(ctx context.Context) {
 			o.LabelSelector, o.FieldSelector = w.labels, w.fields
 			list := w.empty()
 			err := w.l.rest.Get().NamespaceIfScoped(w.namespace, w.namespace != "").Resource(w.resource).VersionedParams(&o, metav1.ParameterCodec).Do(ctx).Into(list)
-			if err != nil && ctx.Err() != nil && context.Cause(ctx) == context.Canceled {
+			if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 				return nil, err
 			}
 			first := !w.synced && o.Continue == ""
@@ -86,8 +86,10 @@ func (w *listing) watch(ctx context.Context, o metav1.ListOptions) (watch.Interf
 		w.outcome(nil)
 		return stopper{got, cancel}, nil
 	}
+	ended := ctx.Err() != nil
 	cancel()
 	switch {
+	case ended:
 	case apierrors.IsForbidden(err):
 		if !w.deniedBefore {
 			w.deniedBefore = true
