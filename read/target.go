@@ -3,7 +3,6 @@ package read
 import (
 	"fmt"
 	"regexp"
-	"regexp/syntax"
 	"slices"
 	"strconv"
 	"strings"
@@ -167,17 +166,19 @@ type Filter struct {
 	Node                                   string
 	Labels                                 string // of pods, as kubectl -l has it
 	Fields                                 string
-	unsupported                            string
 }
 
 // Names finds the names that a server has for weir's labels.
 type Names struct {
 	have func(string) bool
+	// Anything is a matcher that every stream has; the default suits a weir and
+	// most Lokis.
+	Anything string
 }
 
 // NewNames returns the Names of a server with these labels.
 func NewNames(labels []string) *Names {
-	return &Names{func(name string) bool { return slices.Contains(labels, name) }}
+	return &Names{func(name string) bool { return slices.Contains(labels, name) }, `service_name=~".+"`}
 }
 
 // others are the names of labels elsewhere: of Promtail, Alloy, and OpenTelemetry.
@@ -218,8 +219,7 @@ func quote(s string) string {
 func part(list []string) string {
 	if len(list) == 1 {
 		re := list[0]
-		parsed, err := syntax.Parse(re, syntax.Perl)
-		if err == nil && parsed.Op != syntax.OpAlternate {
+		if !strings.Contains(re, "|") {
 			begin, end := ".*", ".*"
 			if r, ok := strings.CutPrefix(re, "^"); ok {
 				re, begin = r, ""
@@ -307,7 +307,16 @@ func (n *Names) braces(matchers, namespaces []string) string {
 		}
 		matchers = append([]string{matcher(n.label("namespace"), "=~", strings.Join(list, "|"))}, matchers...)
 	}
+	if !slices.ContainsFunc(matchers, positive) {
+		matchers = append(matchers, n.Anything)
+	}
 	return "{" + strings.Join(matchers, ", ") + "}"
+}
+
+// positive reports whether a matcher matches no empty value: one such is needed.
+func positive(m string) bool {
+	sel, err := logql.ParseMatchers("{" + m + "}")
+	return err == nil && !sel.Matchers()[0].Match("")
 }
 
 // base returns the matchers of a filter, without those for namespaces.
@@ -505,11 +514,15 @@ func (n *Names) Queries(targets []Target, f *Filter, text string, local bool) ([
 			return nil, err
 		}
 		if !local {
-			moved, ok := logql.MoveMatchers(expr, n.have).(*logql.LogExpr)
-			if !ok {
-				return nil, fmt.Errorf("no query for lines")
+			moved := logql.MoveMatchers(expr, n.have)
+			if len(logql.Selectors(moved)[0].Matchers()) == 0 {
+				any, err := logql.ParseMatchers("{" + n.Anything + "}")
+				if err != nil {
+					return nil, err
+				}
+				moved = logql.Narrow(moved, any.Matchers())
 			}
-			expr = moved
+			expr = moved.(*logql.LogExpr)
 		}
 		out = append(out, expr)
 	}
@@ -519,14 +532,11 @@ func (n *Names) Queries(targets []Target, f *Filter, text string, local bool) ([
 // join joins a selector with a query or the end of one.
 func join(sel, text string) (*logql.LogExpr, error) {
 	if !strings.HasPrefix(text, "{") {
-		if sel == "{}" {
-			sel = anything
-		}
 		return logql.ParseLog(sel + " " + text)
 	}
 	expr, err := logql.ParseLog(text)
-	if err != nil || sel == "{}" {
-		return expr, err
+	if err != nil {
+		return nil, err
 	}
 	m, err := logql.ParseMatchers(sel)
 	if err != nil {
@@ -534,6 +544,3 @@ func join(sel, text string) (*logql.LogExpr, error) {
 	}
 	return logql.Narrow(expr, m.Matchers()).(*logql.LogExpr), nil
 }
-
-// anything is a selector for what has a name: every stream.
-const anything = `{service_name=~".+"}`
