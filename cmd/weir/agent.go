@@ -35,7 +35,7 @@ The built-in configuration ('weir config show --role agent') reads
 /var/log/pods and parses what it finds; -c adds to it, at least an output.`,
 		Example: `  weir agent -c weir.yaml
   weir agent --set outputs.elasticsearch.url=http://127.0.0.1:9200`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := process{opts: flags.options("agent")}
 			return p.run(cmd.Context())
@@ -51,7 +51,7 @@ func runCommand() *cobra.Command {
 		Use:     "run -c FILE|DIR",
 		Short:   "Run any configuration",
 		Example: "  weir run -c weir.yaml",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(flags.files) == 0 {
 				return usageError("run needs a configuration: weir run -c weir.yaml")

@@ -1,14 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/weirlog/weir/read"
 )
 
-// targetKinds are the kinds of what tail can be pointed at: as they are typed
-// most, with their name as a label's value has it.
+// targetKinds are the kinds that tail can be pointed at, as they are typed most.
 var targetKinds = []struct{ short, kind string }{
 	{"deploy", "deployment"}, {"sts", "statefulset"}, {"ds", "daemonset"}, {"job", "job"},
 	{"cronjob", "cronjob"}, {"pod", "pod"}, {"svc", "service"}, {"node", "node"},
@@ -19,7 +21,7 @@ var targetKinds = []struct{ short, kind string }{
 func tailArgument(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	s, end := liveFor(cmd)
 	defer end()
-	if strings.HasPrefix(typed, "{") {
+	if read.IsLogQL(typed) {
 		return logqlWords(s, typed)
 	}
 	before := ""
@@ -73,12 +75,7 @@ func tailArgument(cmd *cobra.Command, args []string, typed string) ([]string, co
 
 // targetsOfKind completes the names of a kind, and containers behind them.
 func targetsOfKind(s *liveSource, before, kind, name string) ([]string, cobra.ShellCompDirective) {
-	full := kind
-	for _, k := range targetKinds {
-		if kind == k.short || kind == k.kind+"s" {
-			full = k.kind
-		}
-	}
+	full := cmp.Or(read.KindOf(kind), kind)
 	var found []string
 	if object, container, ok := strings.Cut(name, "/"); ok {
 		label, value := "workload", full+"/"+object

@@ -34,9 +34,9 @@ func needsSubcommand(cmd *cobra.Command, args []string) error {
 		names = append(names, c.Name())
 	}
 	if len(args) > 0 {
-		return usageError("unknown command %q for %q; there are: %s", args[0], cmd.CommandPath(), strings.Join(names, ", "))
+		return usageError("unknown command %q for %q%s; there are: %s", args[0], cmd.CommandPath(), didYouMean(args[0], names), strings.Join(names, ", "))
 	}
-	return usageError("%s needs one of: %s", cmd.CommandPath(), strings.Join(names, ", "))
+	return usageError("%s needs one of: %s; such as: %s %s", cmd.CommandPath(), strings.Join(names, ", "), cmd.CommandPath(), names[0])
 }
 
 func configShowCommand() *cobra.Command {
@@ -46,10 +46,11 @@ func configShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Print the configuration in force: built-in, files, environment, flags and defaults",
-		Long:  "Prints the configuration in force, secrets left out. With --origins every value says where it comes from.",
+		Long: `Prints the configuration in force, secrets left out. With --origins every value
+says where it comes from.`,
 		Example: `  weir config show --role agent
   weir config show --role agent -c weir.yaml --origins`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if role != "" && !slices.Contains(config.Presets(), role) {
 				return usageError("there is no role %q; there are: %s", role, strings.Join(config.Presets(), ", "))

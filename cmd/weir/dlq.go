@@ -37,7 +37,7 @@ func dlqListCommand() *cobra.Command {
 		Short: "List the dead letters, oldest first",
 		Example: `  weir dlq list
   weir dlq list --name elasticsearch/main -o json`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if format != "text" && format != "json" {
 				return usageError("-o %s: want text or json", format)
@@ -141,7 +141,7 @@ func dlqReplayCommand() *cobra.Command {
 directory of the configuration. What is delivered leaves the queue, what is
 refused again stays. Records keep their ids. It may run beside the agent.`,
 		Example: "  weir dlq replay -c weir.yaml --name elasticsearch/main",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, _, err := config.Load(flags.options(role))
 			if err != nil {

@@ -34,7 +34,7 @@ last. They go on over restarts.`,
 		Example: `  weir ledger
   weir ledger -o json | jq .total
   weir ledger --check || echo "something is missing"`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if format != "table" && format != "json" {
 				return usageError("-o %s: want table or json", format)

@@ -24,7 +24,7 @@ Roles: ` + known,
 		ValidArgs: deploy.Roles(),
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usageError("manifests needs one role of: %s", known)
+				return usageError("for which role? %s: weir manifests agent | kubectl apply -f -", known)
 			}
 			return nil
 		},

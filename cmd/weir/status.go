@@ -19,7 +19,9 @@ func statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the running process is doing now",
-		Args:  cobra.NoArgs,
+		Example: `  weir status
+  weir status -o json | jq .outputs`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if format != "text" && format != "json" {
 				return usageError("-o %s: want text or json", format)

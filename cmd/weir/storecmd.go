@@ -35,7 +35,7 @@ listen.tls.client_ca or listen.insecure.`,
 		Example: `  weir store
   weir store -c weir.yaml
   weir store --set state=/srv/weir --set store.retention=30d`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := process{opts: flags.options("store")}
 			return p.run(cmd.Context())
@@ -307,7 +307,12 @@ none runs. The copy is a store of its own:
 
   weir store --set store.path=DIR`,
 		Example: `  weir store snapshot /backup/logs-2026-11-22`,
-		Args:    cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usageError("where to? A directory that is not there yet: weir store snapshot /backup/logs")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			to, err := filepath.Abs(args[0])
 			if err != nil {

@@ -171,3 +171,14 @@ func displayName() string {
 	}
 	return "weir"
 }
+
+// noArgs is for commands that take none.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if f := cmd.Flags().Lookup("config"); f != nil && isFile(args[0]) {
+		return usageError("%s takes no arguments; a configuration is named with -c: %s -c %s", cmd.CommandPath(), cmd.CommandPath(), args[0])
+	}
+	return usageError("%s takes no arguments, and got %q\nSee '%s --help'", cmd.CommandPath(), args[0], cmd.CommandPath())
+}
