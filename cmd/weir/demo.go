@@ -87,8 +87,8 @@ func (f *demoFlags) check() error {
 		return usageError("--for %s: want a duration such as 10m", f.length)
 	case !(f.rate > 0) || f.rate > 100_000:
 		return usageError("--rate %g: want lines a second, more than 0 and at most 100000", f.rate)
-	case f.maxDisk < 8<<20:
-		return usageError("--max-disk %s: want at least 8MiB", f.maxDisk)
+	case f.maxDisk < 2<<20:
+		return usageError("--max-disk %s: want at least 2MiB", f.maxDisk)
 	}
 	return nil
 }
@@ -188,6 +188,9 @@ type demoRun struct {
 	next    demo.Event // not applied yet
 }
 
+// afterEnd is how long the reader gets to see the last lines.
+const afterEnd = time.Second
+
 func (d *demoRun) total() *demoAccount {
 	s := d.node.Stats()
 	a := &d.account
@@ -245,9 +248,14 @@ func (d *demoRun) run(cmd *cobra.Command) error {
 	var liveErr error
 	if !d.flags.once {
 		wg.Go(func() {
-			if liveErr = d.live(ctx); liveErr != nil {
-				cancel()
+			liveErr = d.live(ctx)
+			lookAgain := time.NewTimer(afterEnd)
+			defer lookAgain.Stop()
+			select {
+			case <-ctx.Done():
+			case <-lookAgain.C:
 			}
+			cancel()
 		})
 	}
 	err := up(ctx, &upFlags{format: "pretty", once: d.flags.once, tail: shownOfPast}, []string{d.dir}, cmd.InOrStdin(), d.errOut)
@@ -339,6 +347,13 @@ func manyLines(n int64) string {
 		return "1 line"
 	}
 	return number(n) + " lines"
+}
+
+func manyLinesAre(n int64) string {
+	if n == 1 {
+		return "1 line is"
+	}
+	return number(n) + " lines are"
 }
 
 func number(n int64) string {

@@ -23,6 +23,7 @@ import (
 // upFlags are what `weir up` is told.
 type upFlags struct {
 	configFlags
+	looks   outputFlags
 	format  string
 	once    bool
 	fresh   bool
@@ -78,6 +79,7 @@ Lines, positions and the store are in $XDG_STATE_HOME/weir or
 	flags.add(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&flags.format, "output", "o", "pretty", "pretty, raw or json")
+	flags.looks.addLooks(cmd)
 	f.IntVar(&flags.tail, "tail", shownOfPast, "of what containers wrote before the start show this many lines; -1 all (default all with --no-follow)")
 	f.BoolVar(&flags.once, "no-follow", false, "stop when everything there is has been read")
 	f.BoolVar(&flags.fresh, "new", false, "show and keep only what is written from now on")
@@ -116,7 +118,11 @@ func newUp(flags *upFlags, args []string, in io.Reader) (*upPlan, error) {
 		return nil, err
 	}
 	u := &upPlan{flags: flags, inputs: make(map[string]any), query: labelQuery(labels)}
-	u.quiet, u.once, u.stdinLabels = true, flags.once, labels
+	style, err := flags.looks.lineStyle(os.Stdout)
+	if err != nil {
+		return nil, err
+	}
+	u.quiet, u.once, u.stdinLabels, u.style = true, flags.once, labels, &style
 	if len(args) == 1 && args[0] == "-" {
 		u.stdin, u.found = in, "what is piped in"
 		u.inputs["kubernetes"] = "off"
@@ -210,8 +216,13 @@ func up(ctx context.Context, flags *upFlags, args []string, in io.Reader, errOut
 		}
 		watch.Go(func() { u.catchUp(ctx, errOut) })
 	}
-	if !flags.noStore {
-		u.onStop = func() { u.sumUp(errOut) }
+	u.onStop = func() {
+		if u.shown != nil && u.once {
+			u.shown.open(context.WithoutCancel(ctx), true)
+		}
+		if !flags.noStore {
+			u.sumUp(errOut)
+		}
 	}
 	err = u.run(ctx)
 	if errors.Is(err, checkpoint.ErrLocked) {

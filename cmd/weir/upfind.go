@@ -88,7 +88,7 @@ func (u *upPlan) findPaths(flags *upFlags, args []string, labels map[string]stri
 		if len(labels) > 0 {
 			s["labels"] = labels
 		}
-		u.input(fmt.Sprintf("kubernetes/%s-%016x", kind, xxh3.HashString(root)), s)
+		u.input(fmt.Sprintf("kubernetes/%s-%016x", kind, xxh3.HashString(root+whichDemo(root))), s)
 		if query == "" {
 			u.query = `{input="kubernetes"}`
 		}
@@ -178,6 +178,16 @@ func isPods(dir string) bool {
 		}
 	}
 	return false
+}
+
+// whichDemo tells one demo in a directory from the next, "" for no demo: that the
+// pods of the one before are gone is no loss.
+func whichDemo(dir string) string {
+	text, err := os.ReadFile(filepath.Join(dir, demo.Marker))
+	if err != nil {
+		return ""
+	}
+	return "\x00" + string(text)
 }
 
 // describePods says what there is in a directory laid out as /var/log/pods, which

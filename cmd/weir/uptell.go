@@ -115,7 +115,7 @@ func (u *upPlan) catchUp(ctx context.Context, w io.Writer) {
 		return
 	}
 	if u.once || u.stdin != nil {
-		u.shown.open(ctx, true)
+		u.shown.open(ctx, false) // what is last is known when all has been read
 		return
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -224,10 +224,13 @@ func (u *upPlan) sumUp(w io.Writer) {
 		return
 	}
 	s := u.keep.Stats()
+	if s.TooOld > 0 {
+		fmt.Fprintf(w, "%s older than %s and not kept: --set store.retention=90d\n", manyLinesAre(s.TooOld), u.keep.settings.Retention)
+	}
 	switch {
 	case s.Rows > 0:
 		fmt.Fprintf(w, "%s kept; look again with: %s\n", manyLines(s.Rows), u.command("query "+shellWord(u.query)))
-	case u.once && u.stdin == nil:
+	case u.once && u.stdin == nil && s.TooOld == 0:
 		fmt.Fprintf(w, "nothing new since the last start; what was there before: %s (--no-store shows it all again)\n", u.command("query "+shellWord(u.query)))
 	}
 }
