@@ -11,6 +11,7 @@ import (
 
 	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/record"
+	"github.com/weirlog/weir/wire/line"
 )
 
 // ErrClosed says that nobody reads the standard output any more, as when
@@ -24,6 +25,9 @@ type StdoutConfig struct {
 	Format Format
 	// W is where it goes; nil is os.Stdout.
 	W io.Writer
+	// Terminal says that W is a terminal: what it would obey is escaped, in every
+	// format.
+	Terminal bool
 }
 
 // Stdout writes records to the standard output, one write per Send. What the
@@ -35,6 +39,8 @@ type Stdout struct {
 	closed chan struct{}
 	once   sync.Once
 	turn   chan struct{} // holds a value while nobody writes
+	safe   bool          // escape what the format does not
+	color  bool
 
 	// Of who has the turn:
 	torn bool // the last write ended within a line
@@ -49,7 +55,10 @@ func NewStdout(c StdoutConfig) (*Stdout, error) {
 	if c.W == nil {
 		c.W = os.Stdout
 	}
-	s := &Stdout{enc: enc, w: c.W, closed: make(chan struct{}), turn: make(chan struct{}, 1)}
+	s := &Stdout{
+		enc: enc, w: c.W, closed: make(chan struct{}), turn: make(chan struct{}, 1),
+		safe: c.Terminal && c.Format.Name != "line", color: c.Format.Line.Color,
+	}
 	s.turn <- struct{}{}
 	return s, nil
 }
@@ -63,6 +72,9 @@ func (s *Stdout) Send(ctx context.Context, parts []record.Part) (ack.Result, err
 	enc := s.enc.get()
 	w.raw = enc.Append(w.raw[:0], parts)
 	s.enc.put(enc)
+	if s.safe {
+		w.raw = line.AppendSafe(nil, w.raw, s.color)
+	}
 	select {
 	case <-ctx.Done():
 		w.put()

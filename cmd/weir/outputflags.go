@@ -31,6 +31,12 @@ func (f *outputFlags) add(cmd *cobra.Command) {
 	c.StringVarP(&f.format, "output", "o", "pretty", strings.Join(show.Formats, ", ")+", template=TEXT or template-file=FILE")
 	c.StringVar(&f.template, "template", "", "Go template for each line, as -o template=…; see 'weir help templates'")
 	c.StringVarP(&f.templateFile, "template-file", "T", "", "file with such a template")
+	f.addLooks(cmd)
+}
+
+// addLooks adds the flags of how pretty lines look.
+func (f *outputFlags) addLooks(cmd *cobra.Command) {
+	c := cmd.Flags()
 	c.StringSliceVar(&f.fields, "fields", nil, "of a line's own keys and labels only these: a,b; the columns of csv")
 	c.StringArrayVarP(&f.highlight, "highlight", "H", nil, "highlight what matches this regular expression; may be repeated")
 	c.StringVarP(&f.times, "timestamps", "t", "", "how pretty lines show their time: "+strings.Join(show.TimeStyles, ", "))
@@ -165,16 +171,29 @@ func (f *outputFlags) page(ctx context.Context, out, errOut io.Writer) *pager {
 	return startPager(ctx, out, errOut, f.noPager)
 }
 
-// looks returns how the lines of a pipeline look on out: as --timestamps and the
-// like say if the command has them, else as out suggests.
+// lineStyle returns how the lines of a pipeline look on out.
+func (f *outputFlags) lineStyle(out io.Writer) (line.Style, error) {
+	o, err := f.options(out)
+	if err != nil {
+		return line.Style{}, err
+	}
+	style := o.Style()
+	if err := style.Check(); err != nil {
+		return line.Style{}, &exitError{exitUsage, err}
+	}
+	return style, nil
+}
+
+// looks returns how lines look on out: as the command's flags say if it has them,
+// else as out suggests.
 func (p *process) looks(out io.Writer) line.Style {
 	if p.style != nil {
 		return *p.style
 	}
 	var f outputFlags
-	o, err := f.options(out)
+	style, err := f.lineStyle(out)
 	if err != nil {
 		return line.Style{} // without flags there is nothing to be wrong
 	}
-	return o.Style()
+	return style
 }

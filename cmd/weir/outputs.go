@@ -153,7 +153,7 @@ func (p *process) endpoints(o config.Output, log *slog.Logger) ([]deliver.Endpoi
 	case *config.StdoutOutput:
 		form := format(s.Format, s.Keys)
 		form.Line = p.looks(os.Stdout)
-		out, err := output.NewStdout(output.StdoutConfig{Format: form})
+		out, err := output.NewStdout(output.StdoutConfig{Format: form, Terminal: isTerminal(os.Stdout)})
 		if err != nil {
 			return nil, err
 		}

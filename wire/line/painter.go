@@ -69,9 +69,8 @@ type Who struct {
 // Painter makes lines readable. It is for one goroutine and keeps its memory:
 // in steady state it allocates nothing.
 type Painter struct {
-	style  Style
-	clock  *clock
-	fields map[string]bool
+	style Style
+	clock *clock
 
 	// Of the line at hand:
 	line   parsed
