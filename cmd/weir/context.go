@@ -82,8 +82,8 @@ func contextCommand() *cobra.Command {
 which is given as 'weir query' and 'weir tail' print it, else the newest that the
 query finds. It is marked with '>'. --scope shows what others wrote meanwhile.
 
-A time with milliseconds means all lines of that millisecond. When none is there,
-the last one before it is taken.
+A time with milliseconds means all lines of that millisecond, if none is there
+exactly. When there is none at all, the last one before it is taken.
 
 'weir query -C 5' does the same for every line that a query finds.`,
 		Example: `  weir context '{app="shop"} |= "panic"'
@@ -199,10 +199,13 @@ func (a *asking) linesAt(ctx context.Context, at time.Time, exact time.Duration)
 		return got, err
 	}
 	t := at.UnixNano()
-	if exact > 0 || t%1e9 != 0 {
-		exact = max(exact, 1)
+	// As programs print it to the nanosecond, as people see it cut.
+	for _, d := range []time.Duration{1, exact} {
 		const most = 1000
-		if err := get(read.Want{From: t, To: t + int64(exact), Limit: most, Forward: true}); err != nil || len(got) > 0 {
+		if d == 0 {
+			continue
+		}
+		if err := get(read.Want{From: t, To: t + int64(d), Limit: most, Forward: true}); err != nil || len(got) > 0 {
 			return got, err
 		}
 	}

@@ -127,7 +127,7 @@ func analysis(streams []map[string]string) *table {
 		share := float64(l.in) / float64(len(streams))
 		t.rows = append(t.rows, []cell{
 			{value: l.name}, {value: int64(len(l.values)), text: grouped(int64(len(l.values)))}, {value: int64(l.in), text: grouped(int64(l.in))},
-			{value: roundTo(share, 1e-6), text: percent(share)},
+			{value: millionths(share), text: percent(share)},
 			{value: best, text: fmt.Sprintf("%s (%s)", best, grouped(int64(l.values[best])))},
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -368,7 +369,7 @@ func volumeRows(by []string, top []volume, others int, all volume, bars bool, wi
 			row = append(row, cell{text: n})
 		}
 		s := share(v.bytes)
-		row = append(row, cell{value: v.bytes, text: size(v.bytes)}, linesCell(v.lines), cell{value: roundTo(s, 1e-6), text: percent(s)})
+		row = append(row, cell{value: v.bytes, text: size(v.bytes)}, linesCell(v.lines), cell{value: millionths(s), text: percent(s)})
 		if bars {
 			row = append(row, cell{text: bar(s, barWidth), color: "34"})
 		}
@@ -421,7 +422,8 @@ func linesCell(n int64) cell {
 	return cell{value: n, text: grouped(n)}
 }
 
-func roundTo(f, unit float64) float64 { return float64(int64(f/unit+0.5)) * unit }
+// millionths rounds a share, so that programs get no more digits than it has.
+func millionths(f float64) float64 { return math.Round(f*1e6) / 1e6 }
 
 func percent(share float64) string {
 	switch p := share * 100; {
