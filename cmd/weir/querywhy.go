@@ -134,7 +134,11 @@ func (a *asking) nearest(ctx context.Context, query string) string {
 		}
 	}
 	if a.until {
-		if t, err := a.edge(ctx, query, a.end(), min(a.end()+int64(lookback), a.now.UnixNano()), true); err == nil && t != 0 {
+		to := a.now.UnixNano()
+		if !a.c.Local {
+			to = min(to, a.end()+int64(lookback))
+		}
+		if t, err := a.edge(ctx, query, a.end(), to, true); err == nil && t != 0 {
 			return fmt.Sprintf("the nearest after that are at %s", time.Unix(0, t).Format(time.DateTime))
 		}
 	}
