@@ -136,7 +136,6 @@ type exporter struct {
 	a        *answer
 	buf      []byte
 	frame    export.Frame // of what is in buf
-	head     []byte
 	timer    *time.Timer
 	patience time.Duration
 }

@@ -19,6 +19,15 @@ import (
 // is that of the file; both are valid during the call. It is for making an index
 // anew, not for queries.
 func ReadParquet(r io.ReaderAt, size int64, each func(st *Stream, row *Row) error) (err error) {
+	return readParquet(r, size, true, each)
+}
+
+// ReadJoined is ReadParquet for what Join made, which has no sum.
+func ReadJoined(r io.ReaderAt, size int64, each func(st *Stream, row *Row) error) (err error) {
+	return readParquet(r, size, false, each)
+}
+
+func readParquet(r io.ReaderAt, size int64, sum bool, each func(st *Stream, row *Row) error) (err error) {
 	// The file may be damaged in ways that the library meets with a panic.
 	defer func() {
 		if p := recover(); p != nil {
@@ -29,8 +38,10 @@ func ReadParquet(r io.ReaderAt, size int64, each func(st *Stream, row *Row) erro
 	if err != nil {
 		return fmt.Errorf("parquet: %w: %w", err, ErrDamaged)
 	}
-	if err := checkSum(f, r, size); err != nil {
-		return err
+	if sum {
+		if err := checkSum(f, r, size); err != nil {
+			return err
+		}
 	}
 	kv, _ := f.Lookup(rolesKey)
 	var roles []role

@@ -38,6 +38,9 @@ type Fetch struct {
 	// Patience is how long a server that answered once may fail without a step
 	// forward. Default a minute.
 	Patience time.Duration
+	// Wait is how long the first pause after a failure is; it doubles up to ten
+	// seconds. Default a quarter of a second.
+	Wait time.Duration
 	// Notice, if not nil, is told that a failed request is tried again.
 	Notice func(err error, in time.Duration)
 
@@ -59,6 +62,9 @@ type Visitor struct {
 func (f *Fetch) Look(ctx context.Context) error {
 	if f.Patience == 0 {
 		f.Patience = time.Minute
+	}
+	if f.Wait == 0 {
+		f.Wait = 250 * time.Millisecond
 	}
 	resp, err := f.ask(ctx, 1, 1)
 	if err == nil {
@@ -101,7 +107,7 @@ func (e failed) Unwrap() error { return e.error }
 // Range gets the lines in [from, to). An error is of ctx, of the visitor, or the
 // last one of the server's.
 func (f *Fetch) Range(ctx context.Context, from, to int64, v *Visitor) error {
-	wait := 250 * time.Millisecond
+	wait := f.Wait
 	var since time.Time // of the first failure without a step since
 	for from < to {
 		was := from
@@ -126,7 +132,7 @@ func (f *Fetch) Range(ctx context.Context, from, to int64, v *Visitor) error {
 		}
 		now := time.Now()
 		if from > was || since.IsZero() {
-			wait, since = 250*time.Millisecond, now
+			wait, since = f.Wait, now
 		}
 		if now.Sub(since) > f.Patience {
 			return err

@@ -81,21 +81,20 @@ type Files struct {
 	// are row groups.
 	Head    []byte
 	Parquet bool
+	// SaveBytes and SaveEvery bound how much an abrupt end costs: bytes written
+	// and time. Defaults 256 MiB, 5 s.
+	SaveBytes int64
+	SaveEvery time.Duration
 
 	f       *os.File
 	length  int64 // written to f
 	groups  []int64
-	pending Plan // what the plan will be: as of the last safe chunk
-	safe    bool // the last chunk was
+	pending Plan    // what the plan will be: as of the last safe chunk
+	safe    bool    // the last chunk was
+	held    []Chunk // before the one that will be
 	saved   time.Time
 	unsaved int64 // bytes since
 }
-
-// How much of an export an abrupt end costs.
-const (
-	saveBytes = 256 << 20
-	saveEvery = 5 * time.Second
-)
 
 // ErrBusy says that another process writes the same export.
 var ErrBusy = errors.New("another weir is writing this export")
@@ -115,6 +114,12 @@ func LoadPlan(path string) (*Plan, error) {
 
 // Open begins, or goes on with, what the plan says.
 func (s *Files) Open() error {
+	if s.SaveBytes == 0 {
+		s.SaveBytes = 256 << 20
+	}
+	if s.SaveEvery == 0 {
+		s.SaveEvery = 5 * time.Second
+	}
 	p := s.Plan
 	if n := len(p.Parts); n > 0 { // it may have been cut before it was renamed
 		last := p.Parts[n-1].Name
@@ -157,20 +162,53 @@ func (s *Files) Open() error {
 func (s *Files) path(name string) string    { return filepath.Join(s.Dir, name) }
 func (s *Files) partial(name string) string { return s.path(name) + ".partial" }
 
-// Write implements Out.
+// Write implements Out. What ends amid the lines of one nanosecond waits for the
+// rest of them, so that a part may end before it.
 func (s *Files) Write(c *Chunk) error {
+	size := int64(len(c.Data))
+	for _, h := range s.held {
+		size += int64(len(h.Data))
+	}
+	if !c.Safe && size < maxHeld {
+		own := *c
+		own.Data = append([]byte(nil), c.Data...)
+		s.held = append(s.held, own)
+		return nil
+	}
+	first := c.First
+	if len(s.held) > 0 {
+		first = s.held[0].First
+	}
 	here := &s.pending.Here
-	if s.f != nil && s.safe && here.Rows > 0 && (s.Span > 0 && floorDiv(here.First, s.Span) != floorDiv(c.First, s.Span) ||
-		s.Size > 0 && s.length+int64(len(c.Data)) > s.Size) {
+	if s.f != nil && s.safe && here.Rows > 0 && (s.Span > 0 && floorDiv(here.First, s.Span) != floorDiv(first, s.Span) ||
+		s.Size > 0 && s.length+size > s.Size) {
 		if err := s.finish(); err != nil {
 			return err
 		}
 	}
 	if s.f == nil {
-		if err := s.create(c.First); err != nil {
+		if err := s.create(first); err != nil {
 			return err
 		}
 	}
+	for i := range s.held {
+		if err := s.add(&s.held[i]); err != nil {
+			return err
+		}
+	}
+	s.held = nil
+	if err := s.add(c); err != nil {
+		return err
+	}
+	if s.safe = c.Safe; c.Safe {
+		return s.Reached(c.Last + 1)
+	}
+	return nil
+}
+
+// add writes a chunk into the part.
+func (s *Files) add(c *Chunk) error {
+	here := &s.pending.Here
 	if here.Rows == 0 {
 		here.First = c.First
 	}
@@ -184,10 +222,6 @@ func (s *Files) Write(c *Chunk) error {
 	s.pending.Raw += c.Raw
 	here.Rows += c.Rows
 	here.Last = c.Last
-	s.safe = c.Safe
-	if c.Safe {
-		return s.Reached(c.Last + 1)
-	}
 	return nil
 }
 
@@ -230,7 +264,7 @@ func (s *Files) Reached(next int64) error {
 	if s.saved.IsZero() {
 		s.saved = time.Now()
 	}
-	if s.unsaved < saveBytes && time.Since(s.saved) < saveEvery {
+	if s.unsaved < s.SaveBytes && time.Since(s.saved) < s.SaveEvery {
 		return nil
 	}
 	return s.Save()

@@ -21,6 +21,10 @@ import (
 	"github.com/weirlog/weir/wire/export"
 )
 
+// exportSave is after how many bytes what is written is made durable; 0 for the
+// default. Tests change it.
+var exportSave int64
+
 // exporting is one run of `weir export`.
 type exporting struct {
 	flags       *exportFlags
@@ -137,6 +141,7 @@ func (x *exporting) resume(p *read.Plan) (*read.Plan, error) {
 	}
 	x.files = &read.Files{
 		Plan: p, Path: t.planPath(), Dir: t.dir, Name: t.name, Span: int64(t.span), Size: t.size, Parquet: t.format == "parquet",
+		SaveBytes: exportSave,
 	}
 	if t.format == "csv" {
 		enc, err := export.New(export.CSV, x.flags.columns)
