@@ -133,7 +133,7 @@ func TestTemplate(t *testing.T) {
 		{"{{with $d := .Message | parseJSON}}[{{$d.level}}] {{$d.msg}} {{$d.n}}{{end}}", known, false, "[error] boom 12345678901234567890\n"},
 		{"{{with $d := .Message | tryParseJSON}}{{levelColor $d.level}}{{else}}{{.Line}}{{end}}", text, false, "plain \\x1b[2Jtext\n"},
 		{"{{with $d := .Message | tryParseJSON}}{{levelColor $d.level}}{{end}}", text, false, ""},
-		{"{{with $d := .Message | tryParseJSON}}{{levelColor $d.level}}{{end}}", known, true, "\x1b[38;5;160merror\x1b[0m\n"},
+		{"{{with $d := .Message | tryParseJSON}}{{levelColor $d.level}}{{end}}", known, true, "\x1b[38;5;196merror\x1b[0m\n"},
 		{"{{with $d := .Message | tryParseJSON}}{{bunyanLevelColor $d.level}}{{end}}", bunyan, true, "\x1b[38;5;28m30\x1b[0m\n"},
 		{`{{extractJSONParts .Message "msg" "level"}}`, known, false, "boom, error\n"},
 		{`{{tryExtractJSONParts .Message "msg"}}`, text, false, "plain \\x1b[2Jtext\n"},

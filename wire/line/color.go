@@ -13,7 +13,7 @@ import (
 // white usually cannot be read.
 const (
 	reset = "\x1b[0m"
-	dim   = "\x1b[38;5;243m"
+	dim   = "\x1b[38;5;244m"
 )
 
 // palette is for the names of pods. Neighbours differ.
@@ -23,7 +23,7 @@ var palette = [...]string{
 }
 
 // levelColors are by the range of the severity: trace, debug, info, ….
-var levelColors = [...]string{"", "38;5;243", "38;5;31", "38;5;28", "38;5;130", "38;5;160", "1;38;5;163"}
+var levelColors = [...]string{"", "38;5;244", "38;5;31", "38;5;28", "38;5;130", "38;5;196", "1;38;5;163"}
 
 var levelNames = [...]string{"     ", "TRACE", "DEBUG", "INFO ", "WARN ", "ERROR", "FATAL"}
 
@@ -120,7 +120,7 @@ func appendSGR(dst, seq []byte, open bool) ([]byte, bool) {
 		case n >= 22 && n <= 24, n == 39:
 			add(n)
 		case n == 90: // grey, and on some terminals what black is on others
-			add(38, 5, 243)
+			add(38, 5, 244)
 			open = true
 		case n == 38 || n == 48 || n == 58:
 			used := 0

@@ -18,7 +18,7 @@ type marker struct {
 
 const (
 	highlightOn = "\x1b[0;7m"            // the other way round
-	includeOn   = "\x1b[0;1;4;38;5;160m" // as grep, and underlined
+	includeOn   = "\x1b[0;1;4;38;5;196m" // as grep, and underlined
 )
 
 // apply marks the rows of dst from that offset on. Behind the first, skip bytes
