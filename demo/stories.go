@@ -43,19 +43,19 @@ func (k *Cluster) plot() {
 		k.stories = append(k.stories, s)
 	}
 	story(storyOutage, Story{
-		Name: "outage", What: "the payment provider does not answer: retries, stack traces, 503 up to the browser",
+		Name: "outage", What: "the payment provider is away: retries, stack traces, 503",
 		From: k.part(outageFrom), To: k.part(outageTo), Query: `{namespace="payments"} |= "acquirer timed out"`,
 	})
 	story(storySlow, Story{
-		Name: "slow query", What: "postgres lacks an index: slow pages, tracebacks in catalog, 504",
+		Name: "slow query", What: "postgres lacks an index: slow pages, tracebacks, 504",
 		From: k.part(slowFrom), To: k.part(slowTo), Query: `{pod="postgres-0"} |= "duration:"`,
 	})
 	story(storyDeploy, Story{
-		Name: "bad deploy", What: "orders 1.9.0 comes with a setting it cannot read: checkouts with a coupon fail",
+		Name: "bad deploy", What: "orders 1.9.0 cannot read a setting: coupons make it fail",
 		From: k.part(deployAt), Query: `{workload="deployment/orders"} |= "DISCOUNT_RATE"`,
 	})
 	story(storyMemory, Story{
-		Name: "out of memory", What: "recommender leaks, dies and is started again",
+		Name: "out of memory", What: "recommender runs out of memory, now and then",
 		From: k.cfg.Start, Query: `{workload="deployment/recommender"} |= "heap out of memory"`,
 	})
 	k.at(k.part(deployAt), k.deploy)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -304,17 +305,16 @@ func (d *demoRun) introduce() {
 	if a.Removed > 0 {
 		fmt.Fprintf(w, "         the oldest %s did not fit and are removed again: --max-disk\n", manyLines(int64(a.Removed)))
 	}
-	for i, s := range a.Stories {
-		if s.Lines == 0 {
-			continue
+	head := "stories "
+	for _, s := range slices.SortedFunc(slices.Values(a.Stories), func(a, b demoStory) int { return a.From.Compare(b.From) }) {
+		if s.Lines > 0 {
+			fmt.Fprintf(w, "%s %s  %s\n", head, s.From.Local().Format("15:04"), s.What)
+			head = "        "
 		}
-		head := "        "
-		if i == 0 {
-			head = "stories "
-		}
-		fmt.Fprintf(w, "%s %s  %s\n", head, s.From.Local().Format("15:04"), s.What)
 	}
-	if !d.flags.up {
+	if d.flags.up {
+		fmt.Fprintf(w, "try      weir query '%s'\n         weir hits '%s'\n", a.Stories[0].Query, a.Stories[0].Query)
+	} else {
 		where := ""
 		if !d.flags.once {
 			where = "   in another terminal, and then"
@@ -322,7 +322,7 @@ func (d *demoRun) introduce() {
 		fmt.Fprintf(w, "look     weir up %s%s\n         weir query '%s'\n", shellWord(d.dir), where, a.Stories[0].Query)
 	}
 	if !d.flags.once {
-		fmt.Fprintf(w, "live     %g lines a second, until Ctrl-C\n", d.flags.rate)
+		fmt.Fprintf(w, "live     about %g lines a second, until Ctrl-C\n", d.flags.rate)
 	}
 	if d.flags.up {
 		fmt.Fprintln(w)
