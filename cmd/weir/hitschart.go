@@ -49,7 +49,7 @@ func roundStep(d time.Duration, columns int) time.Duration {
 // Widths of a chart: names on the left, numbers on the right.
 const (
 	maxNameWidth = 24
-	numbersWidth = 24
+	numbersWidth = 25
 	minChart     = 20
 	chartRows    = 4
 )
@@ -209,7 +209,9 @@ func (h *histogram) appendChart(dst []byte, width int, color bool, zone *time.Lo
 		nameWidth = max(nameWidth, utf8.RuneCountInString(r.name))
 	}
 	nameWidth = min(nameWidth, maxNameWidth)
-	steps, columns := columnsFor(len(h.edges)-1, max(minChart, width-nameWidth-1-numbersWidth))
+	peakWidth := max(7, len(grouped(slices.Max(all.counts))))
+	linesWidth := max(8, len(grouped(all.total)))
+	steps, columns := columnsFor(len(h.edges)-1, max(minChart, width-nameWidth-1-(peakWidth+linesWidth+10)))
 	chart := len(spread(all.counts, steps, columns))
 	paint := func(s, code string) string {
 		if !color || code == "" || strings.TrimSpace(s) == "" {
@@ -228,12 +230,12 @@ func (h *histogram) appendChart(dst []byte, width int, color bool, zone *time.Lo
 		if all.total > 0 {
 			share = float64(total) / float64(all.total)
 		}
-		return fmt.Sprintf(" %7s %8s %7s", grouped(slices.Max(counts)), grouped(total), percent(share))
+		return fmt.Sprintf(" %*s %*s %7s", peakWidth, grouped(slices.Max(counts)), linesWidth, grouped(total), percent(share))
 	}
 	from, to := time.Unix(0, h.edges[0]).In(zone), time.Unix(0, h.edges[len(h.edges)-1]).In(zone)
 	dst = append(dst, paint(fmt.Sprintf("%s to %s, %s", from.Format(time.DateTime), to.Format(time.DateTime), h.scale(steps, columns)), "2")...)
 	dst = append(dst, '\n')
-	line("", "", "", fmt.Sprintf(" %7s %8s %7s", "PEAK", "LINES", "SHARE"))
+	line("", "", "", fmt.Sprintf(" %*s %*s %7s", peakWidth, "PEAK", linesWidth, "LINES", "SHARE"))
 	drawn := bars(spread(all.counts, steps, columns), chartRows)
 	for i, d := range drawn {
 		if i < chartRows-1 {
