@@ -42,6 +42,10 @@ func (f *outputFlags) addLooks(cmd *cobra.Command) {
 	c.StringVarP(&f.times, "timestamps", "t", "", "how pretty lines show their time: "+strings.Join(show.TimeStyles, ", "))
 	c.Lookup("timestamps").NoOptDefVal = "default"
 	c.StringVarP(&f.zone, "zone", "z", "", "time zone of times for people: UTC, Europe/Berlin, +02:00 (default local)")
+	c.StringVar(&f.zone, "timezone", "", "stern's name of --zone")
+	if err := c.MarkHidden("timezone"); err != nil {
+		panic(err) // it is there
+	}
 	c.StringVar(&f.color, "color", "auto", "auto, always or never")
 }
 
