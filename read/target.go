@@ -181,6 +181,9 @@ func NewNames(labels []string) *Names {
 	return &Names{func(name string) bool { return slices.Contains(labels, name) }, `service_name=~".+"`}
 }
 
+// Has reports whether the server has a label of that name.
+func (n *Names) Has(name string) bool { return n.have(name) }
+
 // others are the names of labels elsewhere: of Promtail, Alloy, and OpenTelemetry.
 var others = map[string][]string{
 	"namespace": {"k8s_namespace_name", "kubernetes_namespace_name", "namespace_name"},

@@ -157,6 +157,7 @@ line, keeps them, and delivers them to the backends people run.
 		{"run", agentCommand()},
 		{"run", storeCommand()},
 		{"run", runCommand()},
+		{"look", tailCommand()},
 		{"look", queryCommand()},
 		{"look", exportCommand()},
 		{"look", labelsCommand()},

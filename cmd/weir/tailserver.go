@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weirlog/weir/logql"
+	"github.com/weirlog/weir/read"
+	"github.com/weirlog/weir/show"
+)
+
+// readServer follows a server, or reads the store of this host.
+//
+//	targets ─▶ read.Names ─▶ queries ─▶ read.Follow, one each ─▶ read.Merge ─▶ print
+func (j *tailJob) readServer(ctx context.Context, c *read.Client, chosen bool) error {
+	exprs, err := j.queries(ctx, c)
+	if err != nil {
+		return err
+	}
+	var texts []string
+	for _, e := range exprs {
+		texts = append(texts, e.String())
+	}
+	live := j.live && c.Live()
+	j.announce(c, live, chosen, strings.Join(texts, " and "))
+	if f := j.flags; f.events || f.previous || len(f.states) > 0 {
+		j.notices.say("--events, --previous and --container-state are for clusters (--kube); what is kept has all lives of a container, and events as {input=\"events\"}")
+	}
+	if j.flags.around > 0 {
+		j.print.match = &lineMatch{include: j.match.include, level: j.match.level}
+	}
+	cfg := read.MergeConfig{Window: j.window}
+	if len(exprs) > 1 {
+		cfg.Settle = 2 * time.Second
+	} else if !live {
+		cfg.Window = 0 // it comes in order
+	}
+	same := sameStages(exprs)
+	var sources []func(context.Context, *read.Merge) error
+	for i, e := range exprs {
+		sources = append(sources, func(ctx context.Context, m *read.Merge) error {
+			f := read.Follow{
+				Client: c, Expr: e, From: j.times.from, Until: j.times.to, Tail: j.tail, Live: live,
+				Put:    m.Put,
+				Notice: func(text string) { j.notices.sign("!", "33", text) },
+			}
+			if same {
+				f.Keep = notAmong(exprs[:i])
+			}
+			if !live && f.Until.IsZero() {
+				f.Until = time.Now().Add(time.Hour) // clocks differ
+			}
+			return f.Run(ctx)
+		})
+	}
+	err = j.merge(ctx, cfg, sources...)
+	if err == nil && j.live && !live {
+		j.notices.say("nothing is being written there, as no weir runs with it; start one with 'weir up'")
+	}
+	return err
+}
+
+// queries makes the queries.
+func (j *tailJob) queries(ctx context.Context, c *read.Client) ([]*logql.LogExpr, error) {
+	labels, err := c.Names(ctx, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	names := read.NewNames(labels)
+	if !c.Local && !names.Has("service_name") {
+		now := time.Now()
+		if all, err := c.Everything(ctx, now.Add(-time.Hour).UnixNano(), now.UnixNano()); err == nil && all != "" {
+			names.Anything = strings.Trim(all, "{}")
+		}
+	}
+	exprs, err := names.Queries(j.targets, &j.filter, j.text+j.stages(), c.Local)
+	var se *logql.SyntaxError
+	if errors.As(err, &se) {
+		return nil, queryError(j.text+j.stages(), err)
+	}
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	return exprs, nil
+}
+
+// announce says what is read.
+func (j *tailJob) announce(c *read.Client, live, chosen bool, query string) {
+	what := "reading "
+	if live {
+		what = "tailing "
+	}
+	or := ""
+	if !chosen {
+		or = " (--kube reads the cluster)"
+	}
+	j.notices.say("%s%s%s: %s", what, c.What, or, query)
+}
+
+// notAmong returns a test for streams that none of the queries finds for sure.
+// It works only if they differ in nothing but their selectors.
+func notAmong(exprs []*logql.LogExpr) func(*show.Stream) bool {
+	if len(exprs) == 0 {
+		return nil
+	}
+	return func(s *show.Stream) bool {
+		labels := streamLabels(s)
+		return !slices.ContainsFunc(exprs, func(e *logql.LogExpr) bool { return e.Selector().Stream(labels) == logql.Yes })
+	}
+}
+
+// sameStages reports whether the queries differ only in their selectors.
+func sameStages(exprs []*logql.LogExpr) bool {
+	stages := func(e *logql.LogExpr) string { return strings.TrimPrefix(e.String(), e.Prefix(0).String()) }
+	return !slices.ContainsFunc(exprs, func(e *logql.LogExpr) bool { return stages(e) != stages(exprs[0]) })
+}
+
+// streamLabels returns the labels of a stream, sorted.
+func streamLabels(s *show.Stream) []logql.Label {
+	out := make([]logql.Label, 0, len(s.Labels))
+	for k, v := range s.Labels {
+		out = append(out, logql.Label{Name: k, Value: v})
+	}
+	slices.SortFunc(out, func(a, b logql.Label) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
