@@ -84,7 +84,7 @@ func (c *container) pull(ctx context.Context, a ask, whole bool) error {
 	}
 	defer body.Close()
 	c.rd.back()
-	p := puller{c: c, o: c.cur.overlap(a.same), buf: make([]byte, readBuffer)}
+	p := puller{c: c, o: c.cur.overlap(a.same), buf: make([]byte, readBuffer), live: a.follow}
 	err = p.read(body)
 	if err == nil && whole {
 		p.rest()
@@ -106,6 +106,7 @@ type puller struct {
 	buf  []byte
 	n    int    // bytes in buf
 	long string // time, as text, of a line of which parts have been given out
+	live bool   // it is followed
 	out  []show.Entry
 }
 
@@ -180,9 +181,33 @@ func (p *puller) rest() {
 
 func (p *puller) flush() {
 	if len(p.out) > 0 {
-		p.c.rd.lines(p.c, p.out)
+		p.c.rd.s.Lines(p.out)
+		if p.live {
+			p.c.lag()
+		}
 	}
 	p.out = nil
+}
+
+// How far behind its container a log is when it is told of, and when it has
+// caught up.
+const (
+	lagging  = 5 * time.Second
+	caughtUp = 2 * time.Second
+)
+
+// lag warns when what is read is old, though it was not before: kubelet follows
+// a file through one rotation, but skips those that were made and rotated away
+// while nobody took what it read.
+func (c *container) lag() {
+	behind := c.rd.l.serverTime().Sub(time.Unix(0, c.cur.newest))
+	switch {
+	case behind < caughtUp:
+		c.current = true
+	case behind > lagging && c.current:
+		c.current = false
+		c.notice(NoticeWarning, fmt.Sprintf("is read %s after it was written; if that goes on, kubelet rotates lines away before they are read", behind.Round(time.Second)))
+	}
 }
 
 // line takes a line, or a part of one that is too long: more says that it goes

@@ -85,6 +85,8 @@ type container struct {
 	role role
 	cur  cursor // of the goroutine that reads
 	tail int64  // of the first request
+	// current says that the log was read as it was written; see lag.
+	current bool
 
 	mu       sync.Mutex
 	status   condition
@@ -298,10 +300,7 @@ func (rd *reader) nothing(ctx context.Context) error {
 	return nil
 }
 
-// lines gives lines to the sink.
-func (rd *reader) lines(_ *container, entries []show.Entry) { rd.s.Lines(entries) }
-
-// denied tells once for each namespace that its logs may not be read.
+// deny tells once for each namespace that its logs may not be read.
 func (rd *reader) deny(c *container, err error) {
 	rd.mu.Lock()
 	news := !rd.denied[c.namespace]

@@ -211,7 +211,7 @@ func (f *sourceFlags) kubeReading(logs *kube.Logs, want wanted, errOut io.Writer
 		r.Pick.Namespaces = []string{logs.Namespace()}
 		where = "namespace " + logs.Namespace() + " (-A for all)"
 	}
-	if hour != "" || strings.HasSuffix(where, ")") {
+	if hour != "" {
 		fmt.Fprintf(errOut, "%s%s\n", hour, where)
 	}
 	if len(selectors) > 0 {

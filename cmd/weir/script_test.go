@@ -25,7 +25,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames: true,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"waitfor": waitFor, "waitready": waitReady, "term": terminal,
-			"kill9": kill9, "waitrows": waitRows, "address": address, "flip": flip, "http": httpCommand, "waitdegraded": waitDegraded, "interrupted": interrupted,
+			"kill9": kill9, "waitrows": waitRows, "address": address, "flip": flip, "http": httpCommand, "waitdegraded": waitDegraded, "interrupted": interrupted, "kubeapi": kubeapi,
 		},
 	})
 }
