@@ -46,10 +46,8 @@ type cluster struct {
 	deny     func(r *http.Request) int
 	cuts     int // grows: every open log is cut, without a proper end
 	ends     int // grows: every open log is ended properly
-	requests []string
 	most     int // logs open at a time
 	open     int
-	plain    *http.Server
 }
 
 type watched struct {
@@ -145,7 +143,6 @@ func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason, msg str
 
 func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
-	c.requests = append(c.requests, r.URL.String())
 	deny := c.deny
 	c.mu.Unlock()
 	if deny != nil {
@@ -351,17 +348,6 @@ func (c *cluster) log(w http.ResponseWriter, r *http.Request, namespace, pod str
 			return
 		}
 	}
-}
-
-func (c *cluster) asked(what string) (n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, r := range c.requests {
-		if strings.Contains(r, what) {
-			n++
-		}
-	}
-	return n
 }
 
 // config writes a kubeconfig.

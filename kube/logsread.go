@@ -52,8 +52,7 @@ type containerKey struct {
 type pickedPod struct {
 	target   // the stream is that of its first container
 	owners   []Object
-	told     string // last warning about it
-	existing bool   // it was there when reading began
+	existing bool // it was there when reading began
 }
 
 // bounds are times in nanoseconds: since ≤ t < until.
