@@ -3,10 +3,10 @@ package read
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/weirlog/weir/record"
 	"github.com/weirlog/weir/show"
 	"github.com/weirlog/weir/stage"
 	"github.com/weirlog/weir/wire/line"
@@ -17,7 +17,7 @@ import (
 // and anything else. It is for one goroutine.
 type LineReader struct {
 	own     *show.Stream            // of lines that do not say whose they are
-	streams map[string]*show.Stream // by stdout, stderr, or labels
+	streams map[string]*show.Stream // by their labels
 	parts   map[string][]byte       // beginnings of lines that the runtime cut
 	times   stage.Timestamps
 	paint   *line.Painter
@@ -85,20 +85,17 @@ func (r *LineReader) part(t time.Time, name string, text []byte, more bool) (e s
 		}
 		delete(r.parts, name)
 	}
-	return show.Entry{Time: t.UnixNano(), Line: string(text), Stream: r.named("stream", name)}, true, true
+	return show.Entry{Time: t.UnixNano(), Line: string(text), Stream: r.own, Meta: metaOf(name)}, true, true
 }
 
-// named returns the stream of the reader's labels and one more.
-func (r *LineReader) named(label, value string) *show.Stream {
-	if value == "" {
-		return r.own
+var stderrMeta = map[string]string{record.AttrStream: "stderr"}
+
+// metaOf is what is told of a line from a container's stdout or stderr.
+func metaOf(name string) map[string]string {
+	if name == "stderr" {
+		return stderrMeta
 	}
-	labels := make(map[string]string, len(r.own.Labels)+1)
-	for k, v := range r.own.Labels {
-		labels[k] = v
-	}
-	labels[label] = value
-	return r.stream(labels)
+	return nil
 }
 
 func (r *LineReader) stream(labels map[string]string) *show.Stream {
@@ -224,9 +221,8 @@ func nthSpace(p []byte, n int) int {
 func (r *LineReader) Rest(now time.Time) []show.Entry {
 	var out []show.Entry
 	for name, text := range r.parts {
-		out = append(out, show.Entry{Time: now.UnixNano(), Line: string(text), Stream: r.named("stream", name)})
+		out = append(out, show.Entry{Time: now.UnixNano(), Line: string(text), Stream: r.own, Meta: metaOf(name)})
 	}
 	clear(r.parts)
-	slices.SortFunc(out, func(a, b show.Entry) int { return strings.Compare(a.Stream.Text, b.Stream.Text) })
 	return out
 }

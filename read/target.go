@@ -512,6 +512,9 @@ func (n *Names) Queries(targets []Target, f *Filter, text string, local bool) ([
 	}
 	var out []*logql.LogExpr
 	for _, sel := range selectors {
+		if sel == "{"+n.Anything+"}" && strings.HasPrefix(strings.TrimSpace(text), "{") {
+			sel = "{}"
+		}
 		expr, err := join(sel, strings.TrimSpace(text))
 		if err != nil {
 			return nil, err
@@ -538,8 +541,8 @@ func join(sel, text string) (*logql.LogExpr, error) {
 		return logql.ParseLog(sel + " " + text)
 	}
 	expr, err := logql.ParseLog(text)
-	if err != nil {
-		return nil, err
+	if err != nil || sel == "{}" {
+		return expr, err
 	}
 	m, err := logql.ParseMatchers(sel)
 	if err != nil {

@@ -183,7 +183,8 @@ func (j *tailJob) run(ctx context.Context, in io.Reader) error {
 		return j.readCluster(ctx, chosen)
 	}
 	want := wanted{from: j.times.from, to: j.times.to}
-	return j.flags.use(ctx, want, j.notices.w, func(c *read.Client) error { return j.readServer(ctx, c, chosen) })
+	// The first notice says what find would say.
+	return j.flags.use(ctx, want, io.Discard, func(c *read.Client) error { return j.readServer(ctx, c, chosen) })
 }
 
 // arguments tells targets, files, - and LogQL apart.
@@ -201,6 +202,9 @@ func (j *tailJob) arguments(args []string) error {
 		case isLogFile(arg):
 			j.files = append(j.files, arg)
 		default:
+			if _, err := logql.Parse(arg); err == nil && strings.Contains(arg, "{") {
+				return usageError("tail shows lines, and this is a query for numbers: ask it with weir query '%s'", arg)
+			}
 			t, err := read.ParseTarget(arg)
 			if err != nil {
 				return &exitError{exitUsage, err}
@@ -214,13 +218,19 @@ func (j *tailJob) arguments(args []string) error {
 	if j.text == "" {
 		return nil
 	}
+	j.text = strings.TrimSpace(j.text)
+	const before = `{a="b"} `
 	whole := j.text
-	if !strings.HasPrefix(strings.TrimSpace(whole), "{") {
-		whole = `{a="b"} ` + whole
+	if whole[0] != '{' {
+		whole = before + whole
 	}
 	expr, err := logql.Parse(whole)
 	if err != nil {
-		return queryError(whole, err)
+		var se *logql.SyntaxError
+		if errors.As(err, &se) && se.Line == 1 && len(whole) > len(j.text) {
+			se.Column = max(1, se.Column-len(before))
+		}
+		return queryError(j.text, err)
 	}
 	if _, ok := expr.(*logql.LogExpr); !ok {
 		return usageError("tail shows lines, and this is a query for numbers: ask it with weir query '%s'", j.text)

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weirlog/weir/kube"
@@ -77,9 +78,9 @@ func (j *tailJob) localFilters() error {
 	if j.text == "" {
 		return nil
 	}
-	text := j.text
+	text := strings.TrimSpace(j.text)
 	if text[0] != '{' {
-		text = `{` + record.AttrInput + `=""} ` + text
+		text = `{` + record.AttrInput + `=~".+"} ` + text
 	}
 	expr, err := logql.ParseLog(text)
 	if err != nil {

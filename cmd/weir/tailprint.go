@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"unsafe"
@@ -31,7 +32,8 @@ type tailPrinter struct {
 
 	labels map[*show.Stream][]logql.Label
 	near   map[string]*surrounding
-	any    bool // something was printed
+	any    bool // a match was printed
+	count  int64
 }
 
 // surrounding is what is known of a container for -C.
@@ -54,6 +56,7 @@ func newTailPrinter(p show.Printer, w *bufio.Writer, flags *tailFlags, o *show.O
 
 // lines prints lines.
 func (t *tailPrinter) lines(batch []show.Entry) error {
+	t.count += int64(len(batch))
 	for i := range batch {
 		e := &batch[i]
 		if t.pipe != nil {
@@ -158,7 +161,11 @@ func lineBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(
 func (t *tailPrinter) process(e *show.Entry) *show.Entry {
 	labels, ok := t.labels[e.Stream]
 	if !ok {
-		labels = streamLabels(e.Stream)
+		if labels = streamLabels(e.Stream); e.Stream.Labels[record.AttrInput] == "" {
+			// A query needs something that all lines have.
+			labels = append(labels, logql.Label{Name: record.AttrInput, Value: "file"})
+			slices.SortFunc(labels, func(a, b logql.Label) int { return strings.Compare(a.Name, b.Name) })
+		}
 		if len(t.labels) >= maxSurrounding {
 			clear(t.labels)
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -57,6 +58,9 @@ func (j *tailJob) readServer(ctx context.Context, c *read.Client, chosen bool) e
 		})
 	}
 	err = j.merge(ctx, cfg, sources...)
+	if err == nil && j.print.count == 0 && !live {
+		j.nothing(ctx, c)
+	}
 	if err == nil && j.live && !live {
 		j.notices.say("nothing is being written there, as no weir runs with it; start one with 'weir up'")
 	}
@@ -98,6 +102,42 @@ func (j *tailJob) announce(c *read.Client, live, chosen bool, query string) {
 		or = " (--kube reads the cluster)"
 	}
 	j.notices.say("%s%s%s: %s", what, c.What, or, query)
+}
+
+// nothing says that nothing was found, and what may be the reason.
+func (j *tailJob) nothing(ctx context.Context, c *read.Client) {
+	msg := "nothing found"
+	switch {
+	case j.times.given:
+		msg += " since " + j.times.from.Format(time.DateTime)
+	case !c.Local:
+		msg += " in the last hour; --since 24h looks further back"
+	}
+	near := func(label, value, typed string) {
+		values, err := c.Values(ctx, label, 0, 0)
+		if err != nil || slices.Contains(values, value) {
+			return
+		}
+		if best := nearestName(value, values); best != "" {
+			msg += fmt.Sprintf("; there is no %s, did you mean %s?", typed, best)
+		}
+	}
+	for _, t := range j.targets {
+		switch t.Kind {
+		case "":
+		case "pod", "node":
+			near(t.Kind, t.Name, t.Kind+"/"+t.Name)
+		default:
+			near("workload", t.Kind+"/"+t.Name, t.Kind+"/"+t.Name)
+		}
+		if t.Namespace != "" && t.Namespace != "*" {
+			near("namespace", t.Namespace, "namespace "+t.Namespace)
+		}
+	}
+	for _, ns := range j.filter.Namespaces {
+		near("namespace", ns, "namespace "+ns)
+	}
+	j.notices.say("%s", msg)
 }
 
 // notAmong returns a test for streams that none of the queries finds for sure.
