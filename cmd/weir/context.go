@@ -382,7 +382,7 @@ func (a *aroundPrinter) block(lines []contextLine) error {
 	if a.blocks++; a.blocks > 1 && people {
 		sep := "--\n"
 		if a.color {
-			sep = "\x1b[36m--\x1b[0m\n"
+			sep = "\x1b[" + dimColor + "m--\x1b[0m\n"
 		}
 		if _, err := a.w.WriteString(sep); err != nil {
 			return err
@@ -421,7 +421,7 @@ func (a *aroundPrinter) mark(text []byte, match bool) {
 	gutter := "  "
 	if match {
 		if gutter = "> "; a.color {
-			gutter = "\x1b[1;33m>\x1b[0m "
+			gutter = "\x1b[" + hitColor + "m>\x1b[0m "
 		}
 	}
 	for _, l := range bytes.SplitAfter(text, []byte("\n")) {

@@ -113,7 +113,7 @@ func (a *asking) hits(ctx context.Context, flags *hitsFlags, step time.Duration,
 	if len(by) == 0 && flags.format == "pretty" {
 		by = []string{"level"}
 	}
-	h, err := a.count(ctx, by, step)
+	h, err := a.count(ctx, by, step, flags.place())
 	if err != nil {
 		return err
 	}
@@ -125,10 +125,14 @@ func (a *asking) hits(ctx context.Context, flags *hitsFlags, step time.Duration,
 		a.hintBy(flags.by, []volume{{}})
 	}
 	if flags.format != "pretty" {
-		return h.table().write(out, flags.format, false, 0)
+		return flags.print(h.table(), out)
 	}
 	h.keep(flags.limit)
-	_, err = out.Write(h.appendChart(nil, width, colorFor(out), time.Local))
+	color, err := flags.colored(out)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(h.appendChart(nil, width, color, flags.place()))
 	return err
 }
 
@@ -155,8 +159,8 @@ func (a *asking) tighten(ctx context.Context) error {
 
 // count counts the query's lines by labels and step. Steps begin at round times;
 // the first and the last are cut by the range.
-func (a *asking) count(ctx context.Context, by []string, step time.Duration) (*histogram, error) {
-	h := &histogram{edges: edgesOf(a.start(), a.end(), int64(step), a.from)}
+func (a *asking) count(ctx context.Context, by []string, step time.Duration, zone *time.Location) (*histogram, error) {
+	h := &histogram{edges: edgesOf(a.start(), a.end(), int64(step), a.from.In(zone))}
 	names := make([]string, len(by))
 	for i, n := range by {
 		names[i] = a.label(n)

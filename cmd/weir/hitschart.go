@@ -7,7 +7,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/weirlog/weir/record"
 	"github.com/weirlog/weir/show"
+	"github.com/weirlog/weir/wire/line"
 )
 
 // histogram is counts over time.
@@ -219,7 +221,7 @@ func (h *histogram) appendChart(dst []byte, width int, color bool, zone *time.Lo
 		}
 		return "\x1b[" + code + "m" + s + "\x1b[0m"
 	}
-	line := func(name, code, drawn, numbers string) {
+	row := func(name, code, drawn, numbers string) {
 		name = show.Printable(cut(name, nameWidth))
 		pad := strings.Repeat(" ", nameWidth-utf8.RuneCountInString(name)+1)
 		s := paint(name, code) + pad + paint(drawn, code) + strings.Repeat(" ", chart-utf8.RuneCountInString(drawn)) + numbers
@@ -233,24 +235,24 @@ func (h *histogram) appendChart(dst []byte, width int, color bool, zone *time.Lo
 		return fmt.Sprintf(" %*s %*s %7s", peakWidth, grouped(slices.Max(counts)), linesWidth, grouped(total), percent(share))
 	}
 	from, to := time.Unix(0, h.edges[0]).In(zone), time.Unix(0, h.edges[len(h.edges)-1]).In(zone)
-	dst = append(dst, paint(fmt.Sprintf("%s to %s, %s", from.Format(time.DateTime), to.Format(time.DateTime), h.scale(steps, columns)), "2")...)
+	dst = append(dst, paint(fmt.Sprintf("%s to %s, %s", from.Format(time.DateTime), to.Format(time.DateTime), h.scale(steps, columns)), dimColor)...)
 	dst = append(dst, '\n')
-	line("", "", "", fmt.Sprintf(" %*s %*s %7s", peakWidth, "PEAK", linesWidth, "LINES", "SHARE"))
+	row("", "", "", fmt.Sprintf(" %*s %*s %7s", peakWidth, "PEAK", linesWidth, "LINES", "SHARE"))
 	drawn := bars(spread(all.counts, steps, columns), chartRows)
 	for i, d := range drawn {
 		if i < chartRows-1 {
-			line("", "", d, "")
+			row("", "", d, "")
 		} else {
-			line("all", "", d, numbers(all.counts, all.total))
+			row("all", "", d, numbers(all.counts, all.total))
 		}
 	}
 	if len(h.rows) > 1 || len(h.rows[0].labels) > 0 {
-		for i, r := range h.rows {
-			line(r.name, rowColor(&r, i), bars(spread(r.counts, steps, columns), 1)[0], numbers(r.counts, r.total))
+		for _, r := range h.rows {
+			row(r.name, rowColor(r.labels, r.name), bars(spread(r.counts, steps, columns), 1)[0], numbers(r.counts, r.total))
 		}
 	}
 	dst = append(dst, strings.Repeat(" ", nameWidth+1)...)
-	dst = append(dst, paint(axis(h.edges, steps, columns, chart, zone), "2")...)
+	dst = append(dst, paint(axis(h.edges, steps, columns, chart, zone), dimColor)...)
 	return append(dst, '\n')
 }
 
@@ -282,15 +284,27 @@ func shortSpan(d time.Duration) string {
 	return s
 }
 
-// rowColor is the colour of a row: that of its level, else one of a few.
-func rowColor(r *histRow, i int) string {
-	if r.labels == nil {
-		return "90"
-	}
-	if l, ok := r.labels["level"]; ok && len(r.labels) == 1 {
-		return hitColors[l]
-	}
-	return []string{"36", "32", "35", "33", "34", "96", "92", "95", "93", "94"}[i%10]
+// severities are the names of levels.
+var severities = map[string]record.Severity{
+	"trace": record.Trace, "debug": record.Debug, "info": record.Info, "warn": record.Warn, "warning": record.Warn,
+	"error": record.Error, "critical": record.Fatal, "fatal": record.Fatal,
 }
 
-var hitColors = map[string]string{"fatal": "35", "critical": "35", "error": "31", "warn": "33", "warning": "33", "info": "32", "debug": "36", "trace": "90"}
+// rowColor is the colour of a row: that of its level, else that of its name, as
+// where lines have it.
+func rowColor(labels map[string]string, name string) string {
+	if l, ok := labels["level"]; ok && len(labels) == 1 {
+		return line.LevelColor(severities[l])
+	}
+	if len(labels) == 0 {
+		return dimColor
+	}
+	return line.NameColor(name)
+}
+
+// Colours that can be read on dark and on light.
+const (
+	dimColor = "38;5;244"
+	barColor = "38;5;33"
+	hitColor = "1;38;5;130"
+)

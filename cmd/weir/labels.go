@@ -82,7 +82,7 @@ Without a range it is about the whole store, or a server's last hour.`,
 					return nil
 				}
 				out := cmd.OutOrStdout()
-				return t.write(out, flags.format, colorFor(out), tableWidth(out))
+				return flags.print(t, out)
 			})
 		},
 	}

@@ -284,3 +284,34 @@ func TestSelectorNames(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+func TestParseWhenOfPeople(t *testing.T) {
+	zone := time.FixedZone("", 3600)
+	now := time.Date(2026, 1, 5, 12, 0, 0, 0, zone)
+	for text, want := range map[string]string{
+		"12-24 10:00:00.5":     "2025-12-24T10:00:00.5+01:00",
+		"01-05 10:00":          "2026-01-05T10:00:00+01:00",
+		"10:00:00.123":         "2026-01-05T10:00:00.123+01:00",
+		"2026-01-02":           "2026-01-02T00:00:00+01:00",
+		"15m":                  "2026-01-05T11:45:00+01:00",
+		"yesterday":            "2026-01-04T00:00:00+01:00",
+		"1767600000":           "2026-01-05T08:00:00Z",
+		"2026-01-02T03:04:05Z": "2026-01-02T03:04:05Z",
+	} {
+		got, err := parseWhen(text, now)
+		if w, _ := time.Parse(time.RFC3339Nano, want); err != nil || !got.Equal(w) {
+			t.Errorf("%s: %v, %v, want %s", text, got, err, want)
+		}
+	}
+}
+
+func TestExactness(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"10:00": 0, "15m": 0, "10:00:00": time.Second, "2026-01-02 10:00:00.123": time.Millisecond,
+		"2026-01-02T10:00:00.123456789Z": 1, "2026-01-02": 0,
+	} {
+		if got := exactness(text); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+}

@@ -156,13 +156,13 @@ func appendSparklines(dst []byte, series []read.Series, step time.Duration, widt
 	}
 	h := histogram{edges: edges}
 	head := fmt.Sprintf("%s to %s, %s", time.Unix(0, from).In(zone).Format(time.DateTime), time.Unix(0, to).In(zone).Format(time.DateTime), h.scale(steps, columns))
-	dst = append(append(dst, paint(head, "2")...), '\n')
+	dst = append(append(dst, paint(head, dimColor)...), '\n')
 	line(strings.ToUpper(strings.Join(differ, " ")), "1", "", "MIN", "MAX", "LAST")
-	for i, r := range rows {
-		line(r.name, rowColor(&histRow{labels: r.labels}, i), spark(r.values, steps, columns), r.min, r.max, r.last)
+	for _, r := range rows {
+		line(r.name, rowColor(r.labels, r.name), spark(r.values, steps, columns), r.min, r.max, r.last)
 	}
 	dst = append(dst, strings.Repeat(" ", nameWidth+1)...)
-	return append(append(dst, paint(axis(edges, steps, columns, chart, zone), "2")...), '\n')
+	return append(append(dst, paint(axis(edges, steps, columns, chart, zone), dimColor)...), '\n')
 }
 
 // spark draws numbers in eighths of a character, from the least, or zero, to the

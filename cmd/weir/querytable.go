@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -64,10 +65,12 @@ func plainText(v any) string {
 var tableFormats = []string{"pretty", "raw", "json", "logfmt", "csv"}
 
 // tableFlags say how a table is printed.
-type tableFlags struct{ format string }
+type tableFlags struct{ format, zone, color string }
 
 func (f *tableFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&f.format, "output", "o", "pretty", strings.Join(tableFormats, ", ")+"; raw is the first column")
+	cmd.Flags().StringVarP(&f.zone, "zone", "z", "", "time zone of times for people: UTC, Europe/Berlin, +02:00 (default local)")
+	cmd.Flags().StringVar(&f.color, "color", "auto", "auto, always or never")
 	if err := cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(tableFormats, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag was added above
 	}
@@ -77,7 +80,35 @@ func (f *tableFlags) check() error {
 	if !slices.Contains(tableFormats, f.format) {
 		return usageError("-o %s: want %s or %s%s", f.format, strings.Join(tableFormats[:4], ", "), tableFormats[4], didYouMean(f.format, tableFormats))
 	}
-	return nil
+	if _, err := f.colored(io.Discard); err != nil {
+		return err
+	}
+	_, err := parseZone(f.zone)
+	return err
+}
+
+// colored reports whether what goes to out is coloured.
+func (f *tableFlags) colored(out io.Writer) (bool, error) {
+	o := outputFlags{color: f.color}
+	return o.colorOf(out)
+}
+
+// place returns the zone of times; check was called.
+func (f *tableFlags) place() *time.Location {
+	zone, err := parseZone(f.zone)
+	if err != nil {
+		return time.Local
+	}
+	return zone
+}
+
+// print writes a table to out.
+func (f *tableFlags) print(t *table, out io.Writer) error {
+	color, err := f.colored(out)
+	if err != nil {
+		return err
+	}
+	return t.write(out, f.format, color, tableWidth(out))
 }
 
 // table is an answer with rows and columns.

@@ -111,6 +111,15 @@ func parseWhen(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
+	// Without a year, as narrow terminals show it: of the last twelve months.
+	for _, layout := range []string{"01-02 15:04:05.999999999", "01-02 15:04"} {
+		if t, err := time.ParseInLocation("2006-"+layout, strconv.Itoa(now.Year())+"-"+text, now.Location()); err == nil {
+			if t.After(now.AddDate(0, 0, 1)) {
+				t = t.AddDate(-1, 0, 0)
+			}
+			return t, nil
+		}
+	}
 	for _, layout := range []string{"15:04:05.999999999", "15:04"} {
 		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
 			y, m, d := now.Date()

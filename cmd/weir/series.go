@@ -64,12 +64,12 @@ Without a range it is about the whole store, or a server's last hour.`,
 				}
 				t := analysis(streams)
 				if !flags.analyze {
-					if t, err = a.seriesTable(cmd.Context(), streams, flags.limit); err != nil {
+					if t, err = a.seriesTable(cmd.Context(), streams, flags.limit, flags.place()); err != nil {
 						return err
 					}
 				}
 				out := cmd.OutOrStdout()
-				if err := t.write(out, flags.format, colorFor(out), tableWidth(out)); err != nil {
+				if err := flags.print(t, out); err != nil {
 					return err
 				}
 				if n := len(streams); flags.analyze {
@@ -135,7 +135,7 @@ func analysis(streams []map[string]string) *table {
 }
 
 // seriesTable lists streams, the largest first.
-func (a *asking) seriesTable(ctx context.Context, streams []map[string]string, limit int) (*table, error) {
+func (a *asking) seriesTable(ctx context.Context, streams []map[string]string, limit int, zone *time.Location) (*table, error) {
 	names := sortedNames(streams)
 	sums, err := a.indexVolume(ctx, names)
 	if err == nil {
@@ -162,7 +162,7 @@ func (a *asking) seriesTable(ctx context.Context, streams []map[string]string, l
 	}); err != nil {
 		return nil, err
 	}
-	t := &table{columns: []column{{name: "labels", data: true}, {name: "bytes", right: true}, {name: "lines", right: true}, {name: "last"}, {name: "stream", plain: true, whole: true}}}
+	t := &table{columns: []column{{name: "labels", data: true}, {name: "bytes", right: true}, {name: "lines", right: true}, {name: "last", whole: true}, {name: "stream", plain: true, whole: true}}}
 	for i, s := range streams {
 		v, ok := by[show.LabelText(s)]
 		if !ok {
@@ -171,7 +171,7 @@ func (a *asking) seriesTable(ctx context.Context, streams []map[string]string, l
 		row := []cell{{value: s}, {value: v.bytes, text: size(v.bytes)}, linesCell(v.lines), {}, {text: show.LabelText(s)}}
 		if last[i] != 0 {
 			t := time.Unix(0, last[i])
-			row[3] = cell{value: t.UTC().Format(time.RFC3339Nano), text: t.Format(time.DateTime)}
+			row[3] = cell{value: t.UTC().Format(time.RFC3339Nano), text: t.In(zone).Format(time.DateTime)}
 		}
 		t.rows = append(t.rows, row)
 	}

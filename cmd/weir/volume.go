@@ -59,7 +59,11 @@ Without a range it is about the whole store, or a server's last hour.`,
 			}
 			return askAbout(cmd.Context(), &flags.sourceFlags, &flags.rangeFlags, expr, cmd.ErrOrStderr(), func(a *asking) error {
 				out := cmd.OutOrStdout()
-				t, err := a.volumeTable(cmd.Context(), flags.by, flags.limit, isTerminal(out) || colorFor(out), terminalWidth(out))
+				color, err := flags.colored(out)
+				if err != nil {
+					return err
+				}
+				t, err := a.volumeTable(cmd.Context(), flags.by, flags.limit, isTerminal(out) || color, terminalWidth(out))
 				if err != nil {
 					return err
 				}
@@ -67,7 +71,7 @@ Without a range it is about the whole store, or a server's last hour.`,
 					a.nothingIn(cmd.Context())
 					return nil
 				}
-				return t.write(out, flags.format, colorFor(out), tableWidth(out))
+				return flags.print(t, out)
 			})
 		},
 	}
@@ -371,7 +375,7 @@ func volumeRows(by []string, top []volume, others int, all volume, bars bool, wi
 		s := share(v.bytes)
 		row = append(row, cell{value: v.bytes, text: size(v.bytes)}, linesCell(v.lines), cell{value: millionths(s), text: percent(s)})
 		if bars {
-			row = append(row, cell{text: bar(s, barWidth), color: "34"})
+			row = append(row, cell{text: bar(s, barWidth), color: barColor})
 		}
 		t.rows = append(t.rows, row)
 	}
