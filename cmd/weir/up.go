@@ -30,6 +30,7 @@ type upFlags struct {
 	noStore bool
 	plan    bool
 	tail    int
+	tailSet bool // by --tail
 	listen  string
 	state   string
 	labels  []string
@@ -54,10 +55,10 @@ reads what is piped in, and hands it to the 'weir up' that runs already, if one
 does. Nothing needs to be configured; -c adds outputs and changes what is built
 in ('weir config show --role up').
 
-Of what containers wrote before the start everything is kept, but only the last
-few lines are shown (--tail); of files everything is shown. A second start goes on
-where the last one stopped: every line is kept once. With --no-store nothing is
-kept.
+Of what was there before the start everything is kept, but only the last few lines
+are shown (--tail), unless the files are named or --no-follow is given. A second
+start goes on where the last one stopped: every line is kept once. With --no-store
+nothing is kept.
 
 Lines, positions and the store are in $XDG_STATE_HOME/weir or
 ~/.local/state/weir, for root in /var/lib/weir/up.`,
@@ -67,7 +68,7 @@ Lines, positions and the store are in $XDG_STATE_HOME/weir or
   weir up ./must-gather/pods --no-follow
   weir query '{app="web"} |= "error"'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !cmd.Flags().Changed("tail") && flags.once {
+			if flags.tailSet = cmd.Flags().Changed("tail"); !flags.tailSet && flags.once {
 				flags.tail = -1
 			}
 			if flags.plan {
@@ -80,7 +81,7 @@ Lines, positions and the store are in $XDG_STATE_HOME/weir or
 	f := cmd.Flags()
 	f.StringVarP(&flags.format, "output", "o", "pretty", "pretty, raw or json")
 	flags.looks.addLooks(cmd)
-	f.IntVar(&flags.tail, "tail", shownOfPast, "of what containers wrote before the start show this many lines; -1 all (default all with --no-follow)")
+	f.IntVar(&flags.tail, "tail", shownOfPast, "of what was there before the start show this many lines; -1 all (default all of files that are named, and with --no-follow)")
 	f.BoolVar(&flags.once, "no-follow", false, "stop when everything there is has been read")
 	f.BoolVar(&flags.fresh, "new", false, "show and keep only what is written from now on")
 	f.BoolVar(&flags.noStore, "no-store", false, "only show: keep nothing, remember no position, listen nowhere")
@@ -105,6 +106,8 @@ type upPlan struct {
 	state  string         // directory; "" if nothing is kept
 	pushed string         // URL of the process that keeps the lines instead of this one
 	shown  *upScreen
+	// unnamed: nobody asked for these files; they are what this host has.
+	unnamed bool
 }
 
 // newUp finds what there is to read.
@@ -184,7 +187,7 @@ func up(ctx context.Context, flags *upFlags, args []string, in io.Reader, errOut
 		if u.shown != nil {
 			return out // a reload: the past is over
 		}
-		u.shown = &upScreen{out: out, from: u.started.UnixNano(), most: flags.tail}
+		u.shown = &upScreen{out: out, from: u.started.UnixNano(), most: flags.tail, files: u.stdin == nil && (flags.tailSet || u.unnamed)}
 		return u.shown
 	}
 	if u.state != "" && runs(u.state) {

@@ -58,8 +58,18 @@ func (u *upPlan) find(flags *upFlags, args []string, labels map[string]string) e
 			u.query = labelQuery(labels)
 		}
 	default:
-		u.found = found + ", as there are no containers on this host"
+		u.found, u.unnamed = found+", as there are no containers on this host", true
 		u.about = []string{fmt.Sprintf("(neither %s nor docker's logs; a made-up cluster to try: weir demo --up)", podsRoot)}
+		files, denied, err := unreadable(found)
+		if err != nil {
+			return err
+		}
+		if len(denied) == files {
+			return fmt.Errorf("%s: only root, or on many systems the group adm, may read them: sudo weir up\nName files instead: weir up app.log; or try a made-up cluster: weir demo --up", found)
+		}
+		if len(denied) > 0 {
+			u.about = append(u.about, fmt.Sprintf("without %s, which only root or the group adm may read", some(denied, 3)))
+		}
 		u.files([]string{found}, map[string]any{}, labels)
 	}
 	return nil
@@ -256,7 +266,34 @@ func readable(dir string) error {
 }
 
 func onlyRoot(path string) error {
-	return fmt.Errorf("%s: only root may read the logs of this host's containers: sudo weir up\nWithout being root, and over the Kubernetes API: weir tail --kube", path)
+	return fmt.Errorf("%s: permission denied: the logs of a host's containers are root's: sudo weir up\nWithout being root, over the Kubernetes API: weir tail --kube", path)
+}
+
+// unreadable returns how many files the pattern finds and which of them may not be
+// read.
+func unreadable(pattern string) (files int, denied []string, err error) {
+	list, err := filepath.Glob(pattern)
+	for _, path := range list {
+		f, err := os.Open(path)
+		if err == nil {
+			err = f.Close()
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			denied = append(denied, path)
+		}
+	}
+	return len(list), denied, err
+}
+
+// some lists no more than n names.
+func some(names []string, n int) string {
+	if len(names) > n+1 {
+		names = append(slices.Clip(names[:n]), fmt.Sprintf("%d more", len(names)-n))
+	}
+	if len(names) > 1 {
+		return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
+	}
+	return strings.Join(names, "")
 }
 
 // dockerNames lists docker's containers for people.
@@ -273,11 +310,8 @@ func dockerNames(pattern string) []string {
 	}
 	slices.Sort(names)
 	what := plural(int64(len(logs)), "container")
-	if len(names) > 8 {
-		names = append(names[:8], fmt.Sprintf("and %d more", len(names)-8))
-	}
 	if len(names) > 0 {
-		what += ": " + strings.Join(names, ", ")
+		what += ": " + some(names, 8)
 	}
 	return []string{what}
 }

@@ -15,8 +15,9 @@ import (
 
 // upScreen stands before stdout. What containers wrote before the start goes into
 // the store, but a terminal is no place for gigabytes of it: only the last few
-// lines of it are shown, as soon as they are known. Plain files are shown whole:
-// nobody knows when their lines were written.
+// lines of it are shown, as soon as they are known. Nobody knows when the lines of
+// plain files were written: they are shown whole, unless the flag files is set; then
+// what is read until all has been read that was there is of the past.
 //
 // Until then nothing is shown, at most for a moment (see open).
 type upScreen struct {
@@ -24,13 +25,16 @@ type upScreen struct {
 	from int64 // Observed of the first line that is not of the past
 	most int   // how many of the past are shown; less than 0: all
 
+	files bool // plain files have a past, too
+
 	mu      sync.Mutex
 	opened  bool
 	begun   bool         // something was shown
+	caught  bool         // all that was there has been read
 	last    []screenLine // of the past, sorted
 	waiting []screenLine // what came since, in this order
 	past    int64        // how many lines were of the past
-	oldest  int64        // Observed of the first of them
+	oldest  int64        // time of the first of them
 	all     int64        // how many lines there were
 }
 
@@ -70,10 +74,10 @@ func (s *upScreen) Send(ctx context.Context, parts []record.Part) (ack.Result, e
 		var live []uint32
 		for k := p.Len() - 1; k >= 0; k-- { // from the newest: few of a batch are among the last
 			i := p.Index()[k]
-			if r := b.Record(int(i)); s.most < 0 || r.Observed >= s.from || b.Stream(int(i)).Get(record.AttrContainer) == "" {
-				live = append(live, i)
+			if r := b.Record(int(i)); s.isPast(r, b.Stream(int(i))) {
+				s.remember(p, i, r)
 			} else {
-				s.remember(p, i, r.Observed)
+				live = append(live, i)
 			}
 		}
 		if len(live) == 0 {
@@ -100,10 +104,22 @@ func (s *upScreen) Send(ctx context.Context, parts []record.Part) (ack.Result, e
 	return ack.Result{Bytes: bytes}, err
 }
 
+// isPast reports whether a record was written before the start.
+func (s *upScreen) isPast(r *record.Record, by *record.Stream) bool {
+	switch {
+	case s.most < 0:
+		return false
+	case by.Get(record.AttrContainer) != "":
+		return r.Observed < s.from
+	}
+	return s.files && !s.caught
+}
+
 // remember counts a line of the past and keeps it if it is among the last.
-func (s *upScreen) remember(p record.Part, i uint32, at int64) {
-	if s.past++; s.past == 1 || at < s.oldest {
-		s.oldest = at
+func (s *upScreen) remember(p record.Part, i uint32, r *record.Record) {
+	at := r.Observed
+	if s.past++; s.past == 1 || min(at, r.Time) < s.oldest {
+		s.oldest = min(at, r.Time)
 	}
 	if s.begun || s.most == 0 || len(s.last) == s.most && at <= s.last[0].at {
 		return
@@ -132,6 +148,7 @@ func (s *upScreen) begin() {
 func (s *upScreen) open(ctx context.Context, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.caught = s.caught || known
 	if s.opened && (!known || s.begun) {
 		return
 	}

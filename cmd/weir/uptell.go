@@ -185,11 +185,15 @@ func (u *upPlan) tellPast(w io.Writer) {
 	_, past, age := u.shown.seen()
 	before := u.keep.Recovery()
 	earlier := before.SegmentRows + before.Rows
+	of := ""
+	if age >= time.Second {
+		of = " of the last " + roughly(age)
+	}
 	switch {
 	case past > 0 && earlier > 0:
-		fmt.Fprintf(w, "past     %s of the last %s are searchable now, and %s from before\n", manyLines(past), roughly(age), number(earlier))
+		fmt.Fprintf(w, "past     %s%s are searchable now, and %s from before\n", manyLines(past), of, number(earlier))
 	case past > 0:
-		fmt.Fprintf(w, "past     %s of the last %s are searchable now\n", manyLines(past), roughly(age))
+		fmt.Fprintf(w, "past     %s%s are searchable now\n", manyLines(past), of)
 	case earlier > 0:
 		fmt.Fprintf(w, "past     %s are searchable\n", manyLines(earlier))
 	}
