@@ -86,6 +86,9 @@ func (p *pager) Write(b []byte) (int, error) {
 	if err := p.start(); err != nil {
 		return 0, err
 	}
+	if p.pipe == nil { // it did not start
+		return p.out.Write(b)
+	}
 	n, err := p.pipe.Write(b)
 	if err != nil && p.ctx.Err() != nil {
 		err = p.ctx.Err()
@@ -129,7 +132,9 @@ func (p *pager) start() error {
 	if err != nil {
 		w.Close()
 		p.release()
-		return fmt.Errorf("pager %s: %w", p.command, err)
+		fmt.Fprintf(p.errOut, "weir: pager %s: %v; printing without it\n", p.command, err)
+		p.command = ""
+		return nil
 	}
 	p.cmd, p.pipe = cmd, w
 	p.stop = context.AfterFunc(p.ctx, func() { w.Close() }) // a write that blocks ends

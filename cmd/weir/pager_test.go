@@ -8,13 +8,32 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
-func newTestPager(ctx context.Context, command string) (*pager, *bytes.Buffer, *bytes.Buffer) {
-	var out, errOut bytes.Buffer
+// safeBuffer is written to by the pager's program and by us.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func newTestPager(ctx context.Context, command string) (*pager, *safeBuffer, *safeBuffer) {
+	var out, errOut safeBuffer
 	return &pager{ctx: ctx, command: command, out: &out, errOut: &errOut}, &out, &errOut
 }
 
@@ -41,7 +60,7 @@ func TestPagerShowsAndHoldsMessagesBack(t *testing.T) {
 func TestPagerIsNotStartedForNothing(t *testing.T) {
 	p, out, _ := newTestPager(t.Context(), "echo started")
 	failed := errors.New("failed")
-	if err := p.close(failed); err != failed || out.Len() > 0 {
+	if err := p.close(failed); err != failed || out.String() != "" {
 		t.Errorf("%v, %q", err, out)
 	}
 }
@@ -101,8 +120,22 @@ func TestPagerInterrupted(t *testing.T) {
 func TestPagerThatDoesNotRun(t *testing.T) {
 	p, _, errOut := newTestPager(t.Context(), "exec there-is-no-such-program")
 	_, err := io.WriteString(p, "x\n")
-	if err := p.close(err); err == nil || !strings.Contains(err.Error(), "--no-pager") || errOut.Len() == 0 {
+	if err := p.close(err); err == nil || !strings.Contains(err.Error(), "--no-pager") || errOut.String() == "" {
 		t.Errorf("%v, %q", err, errOut)
+	}
+}
+
+// Without a shell nothing can be started, and no line is lost.
+func TestPagerThatCannotStart(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	p, out, errOut := newTestPager(t.Context(), "less")
+	for _, s := range []string{"one\n", "two\n"} {
+		if _, err := io.WriteString(p, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.close(nil); err != nil || out.String() != "one\ntwo\n" || !strings.Contains(errOut.String(), "printing without it") || paging.Load() {
+		t.Errorf("%v, %q, %q", err, out, errOut)
 	}
 }
 
@@ -124,7 +157,7 @@ func TestPagerCommand(t *testing.T) {
 			}
 			t.Setenv("PAGER", c.pager)
 			var errOut bytes.Buffer
-			if got := pagerCommand(&errOut); got != c.want || !strings.Contains(errOut.String(), c.says) || c.says == "" && errOut.Len() > 0 {
+			if got := pagerCommand(&errOut); got != c.want || !strings.Contains(errOut.String(), c.says) || c.says == "" && errOut.String() != "" {
 				t.Errorf("%q, %q; want %q, %q", got, errOut.String(), c.want, c.says)
 			}
 		})
