@@ -25,6 +25,9 @@ type LineReader struct {
 
 // NewLineReader returns a LineReader for lines with these labels.
 func NewLineReader(labels map[string]string) *LineReader {
+	if labels == nil {
+		labels = make(map[string]string)
+	}
 	return &LineReader{
 		own: show.NewStream(labels), streams: make(map[string]*show.Stream), parts: make(map[string][]byte),
 		paint: line.NewPainter(line.Style{}),
@@ -138,7 +141,10 @@ func (r *LineReader) wrapped(p []byte) (e show.Entry, whole, ok bool) {
 		return e, false, false
 	}
 	switch {
-	case l.Line != nil && l.Labels != nil:
+	case l.Line != nil && bytes.Contains(p, []byte(`"labels":`)):
+		if l.Labels == nil {
+			l.Labels = make(map[string]string)
+		}
 		stamp := l.Time
 		if stamp == "" {
 			stamp = l.Stamp

@@ -182,6 +182,11 @@ func (j *tailJob) run(ctx context.Context, in io.Reader) error {
 	if is {
 		return j.readCluster(ctx, chosen)
 	}
+	if !chosen {
+		if state, err := j.flags.find(hasStore, io.Discard); err == nil && !hasStore(state) && !runs(state) {
+			return fmt.Errorf("nothing to read: no weir runs on this host ('weir up' starts one), and there is no store in %s (--state), no server (--server) and no kubeconfig (--kube); 'weir demo --up' shows how it looks", state)
+		}
+	}
 	want := wanted{from: j.times.from, to: j.times.to}
 	// The first notice says what find would say.
 	return j.flags.use(ctx, want, io.Discard, func(c *read.Client) error { return j.readServer(ctx, c, chosen) })
