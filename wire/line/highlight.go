@@ -21,6 +21,10 @@ const (
 	includeOn   = "\x1b[0;1;4;38;5;196m" // as grep, and underlined
 )
 
+// maxState bounds, in bytes, the colours that are taken up again behind each match:
+// a line may change them without end.
+const maxState = 64
+
 // apply marks the rows of dst from that offset on. Behind the first, skip bytes
 // of each row are a prefix.
 func (m *marker) apply(dst []byte, from, skip int) []byte {
@@ -83,9 +87,10 @@ func (m *marker) mark(dst, row []byte) []byte {
 		for at < off {
 			n := sgrLen(row[at:])
 			seq := row[at : at+n]
-			if string(seq) == reset {
+			if string(seq) == reset || len(m.state) > maxState {
 				m.state = m.state[:0]
-			} else {
+			}
+			if string(seq) != reset {
 				m.state = append(m.state, seq...)
 			}
 			if on == 0 {

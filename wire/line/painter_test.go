@@ -2,6 +2,7 @@ package line
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -184,6 +185,19 @@ func TestHighlight(t *testing.T) {
 		}
 		if got := paintOne(Style{Times: "none", Highlight: c.highlight}, it); strings.Contains(got, "\x1b") {
 			t.Errorf("colours that are not wanted: %q", got)
+		}
+	}
+}
+
+// What a line becomes does not grow faster than the line.
+func TestSizeIsBounded(t *testing.T) {
+	s := Style{Color: true, Times: "none", Highlight: []*regexp.Regexp{regexp.MustCompile("a")}}
+	for _, unit := range []string{"\x1b[31ma", "\x1b[1;3;4;38;5;100mab", "a\n", "\x00", "a=b ", "\u202e"} {
+		body := strings.Repeat(unit, 20_000)
+		for _, b := range []string{body, `{"msg":` + strconv.Quote(body) + `}`, "a=" + strconv.Quote(body)} {
+			if out := paintOne(s, Item{Body: []byte(b)}); len(out) > 40*len(b) {
+				t.Errorf("%q: %d bytes become %d", unit, len(b), len(out))
+			}
 		}
 	}
 }
