@@ -162,6 +162,9 @@ func axis(edges []int64, steps, columns, width int, zone *time.Location) string 
 	perColumn := float64(to-from) / float64(max(1, width))
 	layout, span := "", time.Duration(0)
 	for _, s := range roundSpans {
+		if s == 3*time.Minute {
+			continue // nobody thinks in these
+		}
 		layout = "15:04"
 		switch {
 		case s < time.Second:

@@ -136,15 +136,12 @@ func (a *asking) valueTable(ctx context.Context, name string) (*table, error) {
 		return nil, err
 	}
 	t := &table{columns: []column{{name: "value"}}}
-	sums, err := a.indexVolume(ctx, []string{name})
+	sums, err := a.volumes(ctx, []string{name})
 	known := err == nil
 	if err := unlessUnknown(err); err != nil {
 		return nil, err
 	}
 	if known {
-		if err := a.countLines(ctx, []string{name}, sums); err != nil {
-			return nil, err
-		}
 		t.columns = append(t.columns, column{name: "bytes", right: true}, column{name: "lines", right: true})
 	}
 	by := make(map[string]volume)

@@ -245,7 +245,7 @@ func TestQueryMovesMatchers(t *testing.T) {
 	for q, want := range map[string]string{
 		`{app="x", level="error"}`: `{app="x"} | detected_level="error"`,
 		`{app="x"} |= "y"`:         `{app="x"} |= "y"`,
-		`{pod_uid="x"}`:            `{pod_uid="x"}`,
+		`{pod_uid="x"}`:            `{app=~".+"} | pod_uid="x"`,
 	} {
 		var out, errOut bytes.Buffer
 		asked = ""

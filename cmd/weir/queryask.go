@@ -89,8 +89,7 @@ func askAbout(ctx context.Context, source *sourceFlags, span *rangeFlags, expr *
 		}
 		a.query = a.expr
 		if !c.Local {
-			// Not if nothing would be left in the braces.
-			if e, err := logql.ParseLog(logql.MoveMatchers(a.expr, a.isLabel).String()); err == nil {
+			if e, ok := movedMatchers(a.expr, a.names).(*logql.LogExpr); ok {
 				a.query = e
 			}
 		}
@@ -108,13 +107,9 @@ func (a *asking) end() int64   { return a.to.UnixNano() }
 
 func (a *asking) isLabel(name string) bool { return slices.Contains(a.names, name) }
 
-// everything selects all logs: a selector has to name something.
+// everything selects all logs.
 func (a *asking) everything(namespaces []string) (*logql.LogExpr, error) {
-	name := "service_name" // every stream has it, in a weir as in a Loki since 3.0
-	if !a.isLabel(name) && len(a.names) > 0 {
-		name = a.names[0]
-	}
-	e, err := logql.Parse("{" + name + `=~".+"}`)
+	e, err := logql.Parse(anything(a.names))
 	if err != nil {
 		return nil, err
 	}
@@ -122,6 +117,34 @@ func (a *asking) everything(namespaces []string) (*logql.LogExpr, error) {
 		return nil, err
 	}
 	return e.(*logql.LogExpr), nil
+}
+
+// anything is a selector of all logs, which has to name something, where these are
+// the labels.
+func anything(names []string) string {
+	name := "service_name" // every stream has it, in a weir as in a Loki since 3.0
+	if !slices.Contains(names, name) && len(names) > 0 {
+		name = names[0]
+	}
+	return "{" + name + `=~".+"}`
+}
+
+// movedMatchers returns a query with the matchers on what is none of the labels
+// behind the braces: a Loki finds structured metadata only there.
+func movedMatchers(e logql.Expr, names []string) logql.Expr {
+	moved := logql.MoveMatchers(e, func(name string) bool { return slices.Contains(names, name) })
+	if m, err := logql.Parse(moved.String()); err == nil {
+		return m
+	}
+	// Nothing is left in some braces.
+	all, err := logql.ParseMatchers(anything(names))
+	if err != nil || len(names) == 0 {
+		return e
+	}
+	if m, err := logql.Parse(logql.Narrow(moved, all.Matchers()).String()); err == nil {
+		return m
+	}
+	return e
 }
 
 // selector returns the part in braces, as the source understands it.

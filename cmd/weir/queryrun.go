@@ -74,8 +74,7 @@ func (q *query) moveMatchers(ctx context.Context) {
 	if err != nil {
 		return // the query itself will say why
 	}
-	moved := logql.MoveMatchers(q.expr, func(name string) bool { return slices.Contains(names, name) })
-	if _, err := logql.Parse(moved.String()); err == nil && moved.String() != q.expr.String() {
+	if moved := movedMatchers(q.expr, names); moved.String() != q.expr.String() {
 		q.text, q.expr = moved.String(), moved
 		q.log, _ = moved.(*logql.LogExpr)
 	}

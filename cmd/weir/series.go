@@ -137,10 +137,7 @@ func analysis(streams []map[string]string) *table {
 // seriesTable lists streams, the largest first.
 func (a *asking) seriesTable(ctx context.Context, streams []map[string]string, limit int, zone *time.Location) (*table, error) {
 	names := sortedNames(streams)
-	sums, err := a.indexVolume(ctx, names)
-	if err == nil {
-		err = a.countLines(ctx, names, sums)
-	}
+	sums, err := a.volumes(ctx, names)
 	if err := unlessUnknown(err); err != nil {
 		return nil, err
 	}

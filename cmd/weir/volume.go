@@ -31,8 +31,9 @@ func volumeCommand() *cobra.Command {
 		Long: `Shows how many bytes and lines of logs there are by label, the most first: by
 default by namespace and workload, or what comes nearest to that.
 
-With a selector only, the index answers, at no cost; at the edges of the range
-it estimates. With a filter or a parser behind it, or a label that is none of the
+With a selector only, the index answers, at no cost; it estimates at the edges of
+the range, and a Loki's by whole chunks: up to 256 MiB a server counts instead.
+With a filter or a parser behind the selector, or a label that is none of the
 streams' (level), lines are read and counted.
 
 Without a range it is about the whole store, or a server's last hour.`,
@@ -241,6 +242,31 @@ func (a *asking) usualLabels() []string {
 	return a.names[:min(2, len(a.names))]
 }
 
+// volumes returns how much there is by labels, the most first: at no great cost,
+// and as exactly as that allows.
+func (a *asking) volumes(ctx context.Context, by []string) ([]volume, error) {
+	if !a.onlySelector() || slices.ContainsFunc(by, func(n string) bool { return !a.isLabel(n) }) {
+		return a.countedVolume(ctx, by)
+	}
+	list, err := a.indexVolume(ctx, by)
+	switch {
+	case err != nil && unlessUnknown(err) == nil:
+		return a.countedVolume(ctx, by) // a Loki may have it switched off
+	case err != nil:
+		return nil, err
+	case !a.c.Local && sumBytes(list) <= cheapBytes:
+		// A Loki's index counts whole chunks, and some twice.
+		exact, err := a.countedVolume(ctx, by)
+		if err == nil {
+			return exact, nil
+		}
+		if unlessUnknown(err) != nil { // else there are too many
+			return nil, err
+		}
+	}
+	return list, a.countLines(ctx, by, list)
+}
+
 func (a *asking) volumeTable(ctx context.Context, by []string, limit int, bars bool, width int) (*table, error) {
 	if len(a.names) == 0 {
 		return &table{}, nil
@@ -248,25 +274,9 @@ func (a *asking) volumeTable(ctx context.Context, by []string, limit int, bars b
 	if len(by) == 0 {
 		by = a.usualLabels()
 	}
-	byIndex := a.onlySelector() && !slices.ContainsFunc(by, func(n string) bool { return !a.isLabel(n) })
-	var list []volume
-	var err error
-	if byIndex {
-		list, err = a.indexVolume(ctx, by)
-		if e := unlessUnknown(err); err != nil && e == nil {
-			byIndex = false // a Loki may have it switched off
-		}
-	}
-	if !byIndex {
-		list, err = a.countedVolume(ctx, by)
-	}
+	list, err := a.volumes(ctx, by)
 	if err != nil {
 		return nil, err
-	}
-	if byIndex {
-		if err := a.countLines(ctx, by, list); err != nil {
-			return nil, err
-		}
 	}
 	top := list
 	if limit > 0 {
@@ -291,10 +301,7 @@ const cheapBytes = 256 << 20
 // countLines says how many lines the volumes have, where that is cheap. A Loki's
 // index does not know what is not in a finished chunk yet.
 func (a *asking) countLines(ctx context.Context, by []string, list []volume) error {
-	var bytes int64
-	for _, v := range list {
-		bytes += v.bytes
-	}
+	bytes := sumBytes(list)
 	total, err := a.stats(ctx, a.selector())
 	if err != nil && unlessUnknown(err) != nil {
 		return err
@@ -310,6 +317,18 @@ func (a *asking) countLines(ctx context.Context, by []string, list []volume) err
 	if max(bytes, total.Bytes) > cheapBytes {
 		return nil
 	}
+	return a.readLines(ctx, by, list)
+}
+
+func sumBytes(list []volume) (n int64) {
+	for _, v := range list {
+		n += v.bytes
+	}
+	return n
+}
+
+// readLines reads the lines of volumes to count them.
+func (a *asking) readLines(ctx context.Context, by []string, list []volume) error {
 	series, err := a.number(ctx, fmt.Sprintf("sum by (%s) (count_over_time(%s [%s]))", strings.Join(by, ", "), a.selector(), a.window()))
 	if err != nil {
 		return unlessUnknown(err)
