@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,20 @@ func TestFindLogs(t *testing.T) {
 		if got, err := findLogs(pods, docker, system); err != nil || got != step.want {
 			t.Errorf("with %s: %q, %v; want %q", step.make, got, err, step.want)
 		}
+	}
+	// Containers of docker win over pods only where there are no pods.
+	log := filepath.Join(dir, "docker", "abc", "abc-json.log")
+	if err := errors.Join(os.Mkdir(filepath.Dir(log), 0o700), os.WriteFile(log, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := findLogs(pods, docker, system); err != nil || got != docker {
+		t.Errorf("no pods: %q, %v", got, err)
+	}
+	if err := os.Mkdir(filepath.Join(pods, "a_b_01234567"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := findLogs(pods, docker, system); err != nil || got != pods {
+		t.Errorf("with a pod: %q, %v", got, err)
 	}
 }
 

@@ -381,7 +381,11 @@ func literal(path string) string {
 // pattern).
 func findLogs(pods, docker, system string) (string, error) {
 	var denied []string
-	if _, err := os.ReadDir(pods); err == nil {
+	if list, err := os.ReadDir(pods); err == nil {
+		// An empty one may be a leftover; docker's containers are not.
+		if logs, err := filepath.Glob(docker); len(list) == 0 && err == nil && len(logs) > 0 {
+			return docker, nil
+		}
 		return pods, nil
 	} else if os.IsPermission(err) {
 		denied = append(denied, pods)
