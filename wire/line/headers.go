@@ -156,7 +156,7 @@ func stampLen(line []byte) int {
 			end = i + 1
 		case c == ':':
 			colons++
-		case c == 'T' && i == 10, c == ' ', c == '-', c == '.', c == ',', c == '/', c == '+', c == '[' && i == 0:
+		case c == 'T' && (i == 10 || i == 11), c == ' ', c == '-', c == '.', c == ',', c == '/', c == '+', c == '[' && i == 0:
 		default:
 			if c > ' ' && end == i { // part of a word
 				return 0
