@@ -114,7 +114,7 @@ const noFaults = `{"down":false,"freeze":false,"latency":"","slow_read":0,"p_429
 func (b *backend) verdict(t *testing.T) *account.Verdict {
 	t.Helper()
 	all := filepath.Join(t.TempDir(), "journal")
-	if err := merge(all); err != nil {
+	if err := merge(all, ""); err != nil {
 		t.Fatal(err)
 	}
 	v := new(account.Verdict)
@@ -122,8 +122,9 @@ func (b *backend) verdict(t *testing.T) *account.Verdict {
 	return v
 }
 
-// merge makes one journal of those of all pods. It is complete if they are.
-func merge(path string) (err error) {
+// merge makes one journal of those of all pods whose names begin so. It is
+// complete if they are.
+func merge(path, prefix string) (err error) {
 	files, err := os.ReadDir(journals)
 	if err != nil {
 		return err
@@ -134,6 +135,9 @@ func merge(path string) (err error) {
 	}
 	complete := true
 	for i, f := range files {
+		if !strings.HasPrefix(f.Name(), prefix) {
+			continue
+		}
 		done, err := journal.Read(filepath.Join(journals, f.Name()), journal.Visitor{
 			Stream: func(s journal.Stream) { s.Index = uint32(i); w.Stream(s) },
 			Line:   func(l journal.Line) { l.Stream = uint32(i); w.Line(l) },
