@@ -326,17 +326,30 @@ func TestLogsRestart(t *testing.T) {
 	c.put(running("a", restarted(4)))
 	s.until("what can be had", s.got("a/main", 5))
 	s.until("what cannot is told", s.has("warning a/main 2 lives"))
+	// It ends, is read to its end, and its log is gone when it is back.
+	c.do(func() { c.logs["a/main"].done = true })
+	c.put(running("a", restarted(4), terminated(1, "Error")))
+	s.until("the end of a life", s.has("left a/main exit code 1"))
+	c.do(func() {
+		c.logs["a/main/previous"] = &logFile{lines: []string{"unable to retrieve container logs for containerd://4"}, done: true}
+		c.logs["a/main"] = &logFile{lines: []string{at(10*time.Second, "sixth")}}
+	})
+	c.put(running("a", restarted(5)))
+	s.until("the next", s.got("a/main", 6))
+	if s.has("unable to retrieve")() {
+		t.Errorf("%q", s.notices)
+	}
 	// It ends for good.
 	c.do(func() {
 		f := c.logs["a/main"]
-		f.lines, f.done = append(f.lines, at(10*time.Second, "bye")), true
+		f.lines, f.done = append(f.lines, at(11*time.Second, "bye")), true
 	})
-	c.put(running("a", restarted(4), terminated(137, "OOMKilled"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }))
+	c.put(running("a", restarted(5), terminated(137, "OOMKilled"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }))
 	s.until("it left", s.has("left a/main OOMKilled, exit code 137"))
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
-	s.want("a/main", []string{"1", "last words", "again", "fourth", "fifth", "bye"})
+	s.want("a/main", []string{"1", "last words", "again", "fourth", "fifth", "sixth", "bye"})
 }
 
 func TestLogsJoinAndLeave(t *testing.T) {

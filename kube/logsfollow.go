@@ -239,6 +239,7 @@ func (c *container) live(ctx context.Context, former int32, st condition) bool {
 	if former < 0 {
 		a.tail = c.tail
 	}
+	c.whole = false
 	again := c.followLife(ctx, a, life)
 	if ctx.Err() == nil {
 		c.notice(NoticeLeft, c.how(life))
@@ -315,6 +316,7 @@ func (c *container) followLife(ctx context.Context, a ask, life int32) bool {
 		case errors.Is(err, errEnough):
 			return false
 		case ended && err == nil:
+			c.whole = true
 			return !st.over && !st.gone
 		case err == nil:
 			// The container has ended and the API server does not know it yet; or

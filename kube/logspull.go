@@ -84,7 +84,7 @@ func (c *container) pull(ctx context.Context, a ask, whole bool) error {
 	}
 	defer body.Close()
 	c.rd.back()
-	p := puller{c: c, o: c.cur.overlap(a.same), buf: make([]byte, readBuffer), live: a.follow}
+	p := puller{c: c, o: c.cur.overlap(a.same), buf: make([]byte, readBuffer), live: a.follow, known: a.previous && c.whole}
 	err = p.read(body)
 	if err == nil && whole {
 		p.rest()
@@ -101,13 +101,14 @@ func later(a, b time.Time) time.Time {
 
 // puller splits an answer into lines.
 type puller struct {
-	c    *container
-	o    *overlap
-	buf  []byte
-	n    int    // bytes in buf
-	long string // time, as text, of a line of which parts have been given out
-	live bool   // it is followed
-	out  []show.Entry
+	c     *container
+	o     *overlap
+	buf   []byte
+	n     int    // bytes in buf
+	long  string // time, as text, of a line of which parts have been given out
+	live  bool   // it is followed
+	known bool   // it has been read to its end before
+	out   []show.Entry
 }
 
 func (p *puller) read(body io.Reader) error {
@@ -223,7 +224,9 @@ func (p *puller) line(text string, more bool) error {
 	}
 	if err != nil {
 		if trouble := kubeletTrouble(text); trouble {
-			p.c.notice(NoticeError, "kubelet: "+plain(text))
+			if !p.known {
+				p.c.notice(NoticeError, "kubelet: "+plain(text))
+			}
 			return nil
 		}
 		rest, t = text, time.Now()

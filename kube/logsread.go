@@ -86,6 +86,9 @@ type container struct {
 	tail int64  // of the first request
 	// current says that the log was read as it was written; see lag.
 	current bool
+	// whole says that the former life was read to its end: what kubelet says of
+	// its log, which may be gone, is no news.
+	whole bool
 
 	mu       sync.Mutex
 	status   condition
