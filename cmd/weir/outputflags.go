@@ -136,16 +136,7 @@ func parseZone(name string) (*time.Location, error) {
 	return zone, nil
 }
 
-// printer returns the printer to w, which writes to out; out decides about
-// colours.
-func (f *outputFlags) printer(w *bufio.Writer, out io.Writer) (show.Printer, error) {
-	o, err := f.options(out)
-	if err != nil {
-		return nil, err
-	}
-	return newPrinter(w, o)
-}
-
+// newPrinter returns the printer to w; its errors are of wrong usage.
 func newPrinter(w *bufio.Writer, o show.Options) (show.Printer, error) {
 	p, err := show.New(w, o)
 	if err != nil {
