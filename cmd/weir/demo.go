@@ -94,6 +94,11 @@ func (f *demoFlags) check() error {
 	return nil
 }
 
+// ups are the flags of the 'weir up' that --up means.
+func (f *demoFlags) ups() *upFlags {
+	return &upFlags{format: "pretty", once: f.once, tail: shownOfPast}
+}
+
 func runDemo(cmd *cobra.Command, flags *demoFlags, dir string) error {
 	if err := flags.check(); err != nil {
 		return err
@@ -105,6 +110,17 @@ func runDemo(cmd *cobra.Command, flags *demoFlags, dir string) error {
 		}
 		fmt.Fprintf(errOut, "%s is removed\n", dir)
 		return nil
+	}
+	if flags.up {
+		// Before anything is written that it could not read.
+		u, err := newUp(flags.ups(), []string{"-"}, nil)
+		if err == nil && runs(u.state) {
+			u.query = `{input="kubernetes"}`
+			err = u.busy()
+		}
+		if err != nil {
+			return err
+		}
 	}
 	now := time.Now()
 	d := &demoRun{flags: flags, dir: dir, errOut: errOut}
@@ -259,7 +275,7 @@ func (d *demoRun) run(cmd *cobra.Command) error {
 			cancel()
 		})
 	}
-	err := up(ctx, &upFlags{format: "pretty", once: d.flags.once, tail: shownOfPast}, []string{d.dir}, cmd.InOrStdin(), d.errOut)
+	err := up(ctx, d.flags.ups(), []string{d.dir}, cmd.InOrStdin(), d.errOut)
 	cancel()
 	wg.Wait()
 	if err == nil && liveErr == nil {

@@ -59,7 +59,7 @@ func (u *upPlan) find(flags *upFlags, args []string, labels map[string]string) e
 		}
 	default:
 		u.found, u.unnamed = found+", as there are no containers on this host", true
-		u.about = []string{fmt.Sprintf("(neither %s nor docker's logs; a made-up cluster to try: weir demo --up)", podsRoot)}
+		u.about = []string{fmt.Sprintf("(neither %s nor docker's logs;", podsRoot), "a made-up cluster to try: weir demo --up)"}
 		files, denied, err := unreadable(found)
 		if err != nil {
 			return err
