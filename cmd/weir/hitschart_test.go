@@ -203,3 +203,17 @@ func TestTable(t *testing.T) {
 		}
 	}
 }
+
+// Of many labels only those that tell series apart are columns.
+func TestNumberTable(t *testing.T) {
+	of := func(pod, value string) read.Series {
+		return read.Series{Labels: map[string]string{"a": "1", "b": "2", "c": "3", "d": "4", "pod": pod}, Points: []show.Point{{Value: value}}}
+	}
+	tab, common := numberTable([]read.Series{of("x", "1"), of("y", "2")})
+	if len(tab.columns) != 2 || tab.columns[0].name != "pod" || len(common) != 4 {
+		t.Errorf("%v, %v", tab.columns, common)
+	}
+	if tab, common = numberTable([]read.Series{of("x", "1")}); len(tab.columns) != 6 || len(common) != 0 {
+		t.Errorf("%v, %v", tab.columns, common)
+	}
+}

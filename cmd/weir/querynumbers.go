@@ -30,7 +30,11 @@ func (q *query) numbers(series []read.Series) error {
 		if !strings.HasPrefix(strings.TrimSpace(q.text), "sort") {
 			slices.SortStableFunc(series, func(x, y read.Series) int { return cmp.Compare(valueOf(y.Points[0]), valueOf(x.Points[0])) })
 		}
-		return numberTable(series).write(q.w, "pretty", color, tableWidth(q.out))
+		t, common := numberTable(series)
+		if len(common) > 0 {
+			fmt.Fprintf(q.w, "all of %s\n", show.Printable(show.LabelText(common)))
+		}
+		return t.write(q.w, "pretty", color, tableWidth(q.out))
 	}
 	zone := q.options.Zone
 	if zone == nil {
@@ -49,10 +53,21 @@ func valueOf(p show.Point) float64 {
 	return f
 }
 
-// numberTable has a column per label, and the number.
-func numberTable(series []read.Series) *table {
-	names, _ := seriesNames(series)
-	t := &table{}
+// manyLabels is how many columns of labels are too many for people.
+const manyLabels = 4
+
+// numberTable has a column per label, and the number. Of many labels only those
+// that tell the series apart are columns; common is the others.
+func numberTable(series []read.Series) (t *table, common map[string]string) {
+	names, differ := seriesNames(series)
+	if len(names) > manyLabels && len(differ) > 0 {
+		common = maps.Clone(series[0].Labels)
+		for _, n := range differ {
+			delete(common, n)
+		}
+		names = differ
+	}
+	t = &table{}
 	for _, n := range names {
 		t.columns = append(t.columns, column{name: n, whole: true})
 	}
@@ -68,7 +83,7 @@ func numberTable(series []read.Series) *table {
 		}
 		t.rows = append(t.rows, append(row, cell{value: s.Points[0].Value}))
 	}
-	return t
+	return t, common
 }
 
 // seriesNames returns the names of labels that some of the series have, and
