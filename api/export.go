@@ -83,7 +83,7 @@ func (s *Server) export(ctx context.Context, q *request) error {
 		e.buf = enc.Head(e.buf)
 	}
 	if start < end {
-		p := logql.Params{Start: start, End: end, Now: q.now, Direction: logql.Forward, Limits: s.cfg.Limits.Query}
+		p := logql.Params{Start: start, End: end, Now: q.now, Direction: logql.Forward, Limits: s.cfg.Limits.Query, Apart: true}
 		var stats logql.Stats
 		stats, err = logql.Entries(ctx, s.cfg.Store.Source(q.tenant), expr, p, e.add)
 		s.stats.rows.Add(stats.Rows)
@@ -129,6 +129,7 @@ func (s *Server) exportStats(ctx context.Context, q *request) error {
 type exporter struct {
 	enc      export.Encoder
 	streams  export.Streams
+	origins  map[*logql.Stream]*export.Stream
 	row      export.Row
 	framed   bool
 	cut      int64 // frames end at its multiples, in nanoseconds
@@ -158,9 +159,26 @@ func (e *exporter) add(o *logql.Processed) error {
 	f.Last = o.Time
 	f.Rows++
 	f.Raw += uint64(len(o.Line))
-	e.row = export.Row{Time: o.Time, Line: o.Line, Stream: e.streams.Get(o.Stream), Meta: o.Meta, Parsed: o.Parsed}
+	e.row = export.Row{Time: o.Time, Line: o.Line, Stream: e.stream(o), Meta: o.Meta, Parsed: o.Parsed}
 	e.buf = e.enc.Append(e.buf, &e.row)
 	return nil
+}
+
+// stream returns a row's stream, mostly by its address: origins live as long as
+// the request.
+func (e *exporter) stream(o *logql.Processed) *export.Stream {
+	if o.Origin == nil {
+		return e.streams.Get(o.Stream)
+	}
+	s := e.origins[o.Origin]
+	if s == nil {
+		if e.origins == nil || len(e.origins) > 100_000 {
+			e.origins = make(map[*logql.Stream]*export.Stream)
+		}
+		s = e.streams.Get(o.Stream)
+		e.origins[o.Origin] = s
+	}
+	return s
 }
 
 // send sends what is there and reports whether the client still listens.

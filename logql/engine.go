@@ -21,6 +21,8 @@ type Params struct {
 	// Now is what templates take for the time of the query.
 	Now    int64
 	Limits Limits
+	// Apart says that nobody looks at Processed.Labels, which is not filled then.
+	Apart bool
 }
 
 // Limits bound what a query may cost; zero means no limit. Time is bounded by

@@ -352,6 +352,10 @@ type Processed struct {
 	// Labels are all labels, sorted. Stream, Meta and Parsed are the same by
 	// where they come from: the stream, structured metadata, the query's stages.
 	Labels, Stream, Meta, Parsed []Label
+	// Origin, where Entries says it, is the stream whose labels Stream is.
+	Origin *Stream
+
+	own []Label // Stream, where it is not a stream's
 }
 
 // Pipeline applies a log query to single rows, for tails. It is for one
@@ -394,14 +398,20 @@ func (p *Pipeline) Process(r *Row) (*Processed, bool) {
 	if !p.p.selected(e) || !p.p.runStages(e) {
 		return nil, false
 	}
-	p.out.fill(e)
+	p.out.fill(e, true)
 	return &p.out, true
 }
 
-// fill takes the labels by where they come from.
-func (o *Processed) fill(e *entry) {
+// fill takes the labels by where they come from, and all of them together if that
+// is asked for.
+func (o *Processed) fill(e *entry, all bool) {
 	o.Time, o.Line = e.time, e.line
-	o.Stream = e.appendLive(o.Stream[:0], e.base)
+	if len(e.parsed)+len(e.gone) == 0 {
+		o.Stream = e.base
+	} else {
+		o.own = e.appendLive(o.own[:0], e.base)
+		o.Stream = o.own
+	}
 	o.Meta = e.appendLive(o.Meta[:0], e.meta)
 	o.Parsed = append(o.Parsed[:0], e.parsed...)
 	if e.err != "" {
@@ -413,6 +423,9 @@ func (o *Processed) fill(e *entry) {
 	o.Parsed, o.Meta = dropEmpty(o.Parsed), dropEmpty(o.Meta)
 	sortLabels(o.Meta)
 	sortLabels(o.Parsed)
+	if !all {
+		return
+	}
 	o.Labels = append(append(append(o.Labels[:0], o.Stream...), o.Meta...), o.Parsed...)
 	sortLabels(o.Labels)
 }

@@ -57,7 +57,11 @@ func Entries(ctx context.Context, src Source, q *LogExpr, p Params, f func(*Proc
 		if !s.row(b, row) {
 			return true, nil
 		}
-		out.fill(&s.e)
+		out.fill(&s.e, !p.Apart)
+		out.Origin = nil
+		if len(s.e.parsed)+len(s.e.gone) == 0 {
+			out.Origin = b.stream(row)
+		}
 		stats.Entries++
 		left--
 		return left > 0, f(&out)
