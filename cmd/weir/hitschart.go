@@ -225,7 +225,7 @@ func (h *histogram) appendChart(dst []byte, width int, color bool, zone *time.Lo
 		return "\x1b[" + code + "m" + s + "\x1b[0m"
 	}
 	row := func(name, code, drawn, numbers string) {
-		name = show.Printable(cut(name, nameWidth))
+		name = show.Printable(cutName(name, nameWidth))
 		pad := strings.Repeat(" ", nameWidth-utf8.RuneCountInString(name)+1)
 		s := paint(name, code) + pad + paint(drawn, code) + strings.Repeat(" ", chart-utf8.RuneCountInString(drawn)) + numbers
 		dst = append(append(dst, strings.TrimRight(s, " ")...), '\n')

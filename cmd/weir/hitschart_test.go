@@ -217,3 +217,15 @@ func TestNumberTable(t *testing.T) {
 		t.Errorf("%v, %v", tab.columns, common)
 	}
 }
+
+func TestCutName(t *testing.T) {
+	for _, c := range []struct {
+		s    string
+		n    int
+		want string
+	}{{"payments-ssv5mwxlcw-qqd4x", 12, "paymen…qqd4x"}, {"abc", 3, "abc"}, {"abcd", 1, "…"}, {"äöüß", 3, "ä…ß"}} {
+		if got := cutName(c.s, c.n); got != c.want {
+			t.Errorf("%s to %d: %q, want %q", c.s, c.n, got, c.want)
+		}
+	}
+}

@@ -163,7 +163,7 @@ func appendSparklines(dst []byte, series []read.Series, step time.Duration, widt
 	steps, columns := columnsFor(n, max(minChart, width-nameWidth-1-3*(numWidth+1)))
 	chart := (n + steps - 1) / steps * columns
 	line := func(name, code, spark, a, b, c string) {
-		name = cut(show.Printable(name), nameWidth)
+		name = cutName(show.Printable(name), nameWidth)
 		text := paint(name, code) + strings.Repeat(" ", nameWidth-utf8.RuneCountInString(name)) + " " +
 			paint(spark, code) + strings.Repeat(" ", chart-utf8.RuneCountInString(spark))
 		text += fmt.Sprintf(" %*s %*s %*s", numWidth, a, numWidth, b, numWidth, c)

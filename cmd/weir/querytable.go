@@ -250,7 +250,12 @@ func (t *table) pretty(b *bytes.Buffer, color bool, width int) {
 	line := func(text func(i int) string, code func(i int) string) {
 		start := b.Len()
 		for k, i := range at {
-			s := cut(text(i), widths[i])
+			s := text(i)
+			if k < len(at)-1 {
+				s = cutName(s, widths[i])
+			} else {
+				s = cut(s, widths[i])
+			}
 			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(s))
 			if k > 0 {
 				b.WriteString("  ")
@@ -302,6 +307,16 @@ func cut(s string, n int) string {
 	}
 	r := []rune(s)
 	return string(r[:max(0, n-1)]) + "…"
+}
+
+// cutName shortens a name to n characters in its middle: pods differ at the end.
+func cutName(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	tail := max(0, n-1) / 2
+	return string(r[:max(0, n-1-tail)]) + "…" + string(r[len(r)-tail:])
 }
 
 // grouped writes a number with spaces between thousands.

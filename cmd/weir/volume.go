@@ -380,6 +380,10 @@ func volumeRows(by []string, top []volume, others int, all volume, bars bool, wi
 		used += min(w, 40) + 2
 	}
 	barWidth := min(40, max(0, width-used))
+	most := int64(1) // the longest bar
+	for _, v := range top {
+		most = max(most, v.bytes)
+	}
 	share := func(n int64) float64 {
 		if all.bytes == 0 {
 			return 0
@@ -394,7 +398,7 @@ func volumeRows(by []string, top []volume, others int, all volume, bars bool, wi
 		s := share(v.bytes)
 		row = append(row, cell{value: v.bytes, text: size(v.bytes)}, linesCell(v.lines), cell{value: millionths(s), text: percent(s)})
 		if bars {
-			row = append(row, cell{text: bar(s, barWidth), color: barColor})
+			row = append(row, cell{text: bar(float64(v.bytes)/float64(most), barWidth), color: barColor})
 		}
 		t.rows = append(t.rows, row)
 	}
@@ -462,7 +466,7 @@ func percent(share float64) string {
 
 // bar draws a share of a width in eighths of a character.
 func bar(share float64, width int) string {
-	n := int(share*float64(width)*8 + 0.5)
+	n := int(min(share, 1)*float64(width)*8 + 0.5)
 	if n == 0 && share > 0 && width > 0 {
 		n = 1
 	}
