@@ -76,6 +76,9 @@ func (p *process) serveHTTP(l *listeners) error {
 		}
 	}
 	ln, err := net.Listen("tcp", string(set.HTTP))
+	if errors.Is(err, syscall.EADDRINUSE) && p.anyPort == string(set.HTTP) {
+		ln, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return fmt.Errorf("listen.http: %s is in use: another program, perhaps another weir, listens there; %s", set.HTTP, p.otherAddress())

@@ -45,6 +45,9 @@ type process struct {
 	stdinLabels map[string]string
 	forget      []string    // inputs that begin without their last positions
 	style       *line.Style // of lines on standard output; nil for what suits it
+	// anyPort is the address that nobody chose: if it is taken, any free port of
+	// loopback will do.
+	anyPort string
 	// screen puts something before stdout; may be nil.
 	screen  func(deliver.Output) deliver.Output
 	onStart func() // called when everything is open, before anything is read; may be nil

@@ -36,6 +36,9 @@ type upFlags struct {
 	labels  []string
 }
 
+// upAddress is listen.http of config/presets/up.yaml.
+const upAddress = "127.0.0.1:7410"
+
 // shownOfPast is how many lines from before the start are shown.
 const shownOfPast = 10
 
@@ -166,8 +169,10 @@ func newUp(flags *upFlags, args []string, in io.Reader) (*upPlan, error) {
 			}
 			set = append(set, "state="+strings.ReplaceAll(abs, "${", "$${"))
 		}
+		u.anyPort = upAddress
 		switch {
 		case flags.listen != "":
+			u.anyPort = ""
 			set = append(set, "listen.http="+flags.listen)
 		case flags.once:
 			set = append(set, "listen.http=off") // it is over in a moment

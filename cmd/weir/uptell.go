@@ -73,7 +73,11 @@ func (u *upPlan) tellLook(w io.Writer, address string) {
 	}
 	fmt.Fprintf(w, "         %s   live, from another terminal\n", u.command("tail"))
 	if address != "" {
-		fmt.Fprintf(w, "         Grafana: a Loki data source with %s\n", address)
+		taken := ""
+		if u.address != "" && string(u.cfg.Listen.HTTP) == u.anyPort && u.address != "http://"+u.anyPort {
+			taken = " (" + u.anyPort + " is taken)"
+		}
+		fmt.Fprintf(w, "         Grafana: a Loki data source with %s%s\n", address, taken)
 	}
 }
 
