@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -57,19 +58,27 @@ func main() {
 
 // run is main without the process: it returns the exit code.
 func run(args []string, in io.Reader, out, errOut io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	interrupts := make(chan os.Signal, 1)
-	signal.Notify(interrupts, os.Interrupt)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
 	// A reader that left shows as an error of the write, and is no failure.
 	signal.Ignore(syscall.SIGPIPE)
-	defer signal.Stop(interrupts)
-	// A second Ctrl-C ends at once; what is not finished is read again.
-	context.AfterFunc(ctx, func() {
-		if !paging.Load() { // the pager has the terminal until it ends
-			signal.Reset(os.Interrupt)
+	// It is known which signal it was before anything ends by it.
+	var interrupted atomic.Bool
+	go func() {
+		select {
+		case s := <-signals:
+			interrupted.Store(s == os.Interrupt)
+			stop()
+			// A second Ctrl-C ends at once; what is not finished is read again.
+			if !paging.Load() { // the pager has the terminal until it ends
+				signal.Reset(os.Interrupt)
+			}
+		case <-ctx.Done():
 		}
-	})
+	}()
 
 	cmd := newRoot()
 	cmd.SetArgs(args)
@@ -84,12 +93,10 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	var coded *exitError
 	switch {
 	case err == nil:
-		select {
-		case <-interrupts:
+		if interrupted.Load() {
 			return exitInterrupted
-		default:
-			return exitOK
 		}
+		return exitOK
 	case errors.As(err, &configErrors):
 		configErrors.Format(errOut, colorFor(errOut))
 		fmt.Fprintf(errOut, "%s. Nothing was started (exit %d).\n", configErrors.Summary(), exitConfig)
