@@ -638,3 +638,66 @@ func TestLogsServerAway(t *testing.T) {
 	}
 	s.want("a/main", []string{"1", "2"})
 }
+
+// Credentials may come from a command, as those of clouds do.
+func TestLogsExecPlugin(t *testing.T) {
+	c := newCluster(t)
+	c.put(running("a"))
+	c.write("a/main", at(0, "1"))
+	var got string
+	c.do(func() {
+		c.deny = func(r *http.Request) int {
+			if got = r.Header.Get("Authorization"); got != "Bearer from-the-plugin" {
+				return 401
+			}
+			return 0
+		}
+	})
+	for _, tc := range []struct{ command, want string }{
+		{`{command: sh, args: ["-c", 'echo "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"from-the-plugin\"}}"']`, ""},
+		{`{command: no-such-plugin`, "the command that the kubeconfig names for the credentials of cluster prod (context prod-eu) fails: exec: executable no-such-plugin not found"},
+		{`{command: sh, args: ["-c", "exit 1"]`, "exit"},
+	} {
+		raw, err := os.ReadFile(c.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "kubeconfig")
+		text := strings.Replace(string(raw), "{token: t}", "{exec: "+tc.command+", apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never}}", 1)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, err := OpenLogs(LogsConfig{Kubeconfig: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newCollect(t)
+		err = l.Read(t.Context(), Reading{Tail: -1}, s)
+		l.Close()
+		if tc.want == "" && (err != nil || len(s.entries) != 1) || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%s: %d lines, %v", tc.command, len(s.entries), err)
+		} else if err != nil {
+			t.Log(err)
+		}
+	}
+}
+
+// What is no log at all must neither stop nor vanish.
+func TestLogsRubbish(t *testing.T) {
+	c := newCluster(t)
+	c.put(running("a"))
+	rubbish := []string{"no time at all", "", " ", "\x00\xff\xfe binary", "2026-13-77T99:99:99Z not a time", "2026-11-22T10:00:00Z", strings.Repeat("x", maxLine+10)}
+	c.write("a/main", append([]string{at(0, "good")}, append(rubbish, "rpc error: code = Unknown", at(time.Second, "good again"))...)...)
+	s := newCollect(t)
+	if err := openCluster(t, c, "").Read(t.Context(), Reading{Tail: -1}, s); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"good", rubbish[0], "", " ", rubbish[3], rubbish[4], "", rubbish[6][:maxLine], rubbish[6][maxLine:], "good again"}
+	s.want("a/main", want)
+	for _, e := range s.entries[1:] {
+		if e.Time < day.UnixNano() || e.Time > day.Add(time.Second).UnixNano() {
+			t.Errorf("%.40q has the time %v", e.Line, time.Unix(0, e.Time))
+		}
+	}
+	s.until("kubelet's own words are told", s.has("error a/main kubelet: rpc error: code = Unknown"))
+}

@@ -51,6 +51,8 @@ func (l *Logs) explain(err error, verb, resource, namespace string) error {
 		text = l.name + " does not accept the credentials of the kubeconfig; they may have expired: log in again, or see: kubectl auth whoami"
 	case errors.As(err, &cert):
 		text = fmt.Sprintf("the certificate of %s is not trusted: %v; see certificate-authority in the kubeconfig", l.name, cert.Err)
+	case strings.HasPrefix(reason(err), "getting credentials"):
+		text = fmt.Sprintf("the command that the kubeconfig names for the credentials of %s fails: %s", l.name, strings.TrimPrefix(reason(err), "getting credentials: "))
 	case unreachable(err):
 		text = fmt.Sprintf("%s cannot be reached at %s: %s", l.name, l.base.Redacted(), reason(err))
 	default:

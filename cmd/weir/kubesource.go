@@ -74,7 +74,10 @@ func (f *sourceFlags) openLogs() (*kube.Logs, error) {
 func kubeError(err error) error {
 	var unknown *kube.UnknownContextError
 	var access *kube.AccessError
+	var many *kube.TooManyError
 	switch {
+	case errors.As(err, &many):
+		return &exitError{exitUsage, fmt.Errorf("%w: name fewer of them, as in 'weir tail deploy/web -n shop -c main', or raise --max-log-requests", err)}
 	case errors.As(err, &unknown):
 		return &exitError{exitUsage, err}
 	case errors.As(err, &access), errors.Is(err, kube.ErrNoKubeconfig):
