@@ -298,7 +298,7 @@ func (s *Files) save() error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(s.Path), filepath.Base(s.Path)+".tmp-*")
+	f, err := os.Create(s.Path + ".tmp") // what a dead one left is written over
 	if err != nil {
 		return err
 	}
