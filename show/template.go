@@ -104,7 +104,7 @@ func (p *templatePrinter) execute(e *Entry) error {
 		data.Labels = labels
 	}
 	if p.o.Color {
-		data.PodColor = Color(line.NameColor(data.Namespace + "/" + data.PodName))
+		data.PodColor = Color(p.plain.paint.NameColor(data.Namespace + "/" + data.PodName))
 		data.ContainerColor = Color(line.NameColor(data.Namespace + "/" + data.PodName + " " + data.ContainerName))
 	}
 	p.buf.Reset()

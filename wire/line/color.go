@@ -3,6 +3,7 @@ package line
 import (
 	"bytes"
 	"strconv"
+	"sync"
 
 	"github.com/weirlog/weir/record"
 )
@@ -40,12 +41,49 @@ func LevelColor(sev record.Severity) string { return levelColors[levelIndex(sev)
 
 // NameColor returns the parameters of the SGR sequence for a name: the same
 // colour wherever it stands.
-func NameColor(name string) string {
+func NameColor(name string) string { return palette[hue(name)] }
+
+func hue(name string) int {
 	h := uint32(2166136261) // FNV-1a
 	for i := range len(name) {
 		h = (h ^ uint32(name[i])) * 16777619
 	}
-	return palette[(h^h>>16)%uint32(len(palette))]
+	return int((h ^ h>>16) % uint32(len(palette)))
+}
+
+// hues gives names colours: that of NameColor, but as long as there are colours
+// that none has, one of these, so that the pods of a workload can be told apart. It
+// is shared by painters whose rows go to the same place.
+type hues struct {
+	mu   sync.Mutex
+	of   map[string]int
+	used [len(palette)]bool
+}
+
+// maxHues bounds the names that are kept. By then all colours are taken anyway.
+const maxHues = 10_000
+
+func (h *hues) color(name string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if i, ok := h.of[name]; ok {
+		return palette[i]
+	}
+	want := hue(name)
+	i := want
+	for n := 0; n < len(palette) && h.used[i]; n++ {
+		i = (i + 1) % len(palette)
+	}
+	if h.used[i] {
+		i = want
+	}
+	if len(h.of) < maxHues {
+		if h.of == nil {
+			h.of = make(map[string]int)
+		}
+		h.of[name], h.used[i] = i, true
+	}
+	return palette[i]
 }
 
 func appendColor(dst []byte, params string) []byte {

@@ -51,8 +51,13 @@ func New(cfg Config) *Encoder {
 	return e
 }
 
-// Clone returns an encoder of the same configuration for another goroutine.
-func (e *Encoder) Clone() *Encoder { return New(e.cfg) }
+// Clone returns an encoder of the same configuration for another goroutine. It
+// gives the same names the same colours.
+func (e *Encoder) Clone() *Encoder {
+	c := New(e.cfg)
+	c.paint.hues = e.paint.hues
+	return c
+}
 
 // Append appends the lines of the parts' records, in order.
 func (e *Encoder) Append(dst []byte, parts []record.Part) []byte {

@@ -79,13 +79,25 @@ func TestColor(t *testing.T) {
 	if !strings.HasPrefix(got, "      \x1b[") || !strings.HasSuffix(got, "mshop/cart-1 web │\x1b[0m x\n") {
 		t.Errorf("%q", got)
 	}
-	seen := map[string]bool{}
-	for i := range 50 {
-		s := record.NewStream(attrs("namespace", "shop", "pod", fmt.Sprint("cart-", i)), nil, nil)
-		seen[strings.SplitN(encode(Config{Style: Style{Color: true}}, batch(s, "x")), "m", 2)[0]] = true
+	// The first pods all have different colours, also in a clone; a pod keeps its.
+	e := New(Config{Style: Style{Color: true, Times: "none"}})
+	of := func(e *Encoder, pod int) string {
+		s := record.NewStream(attrs("namespace", "shop", "pod", fmt.Sprint("cart-", pod)), nil, nil)
+		b := batch(s, "x")
+		return strings.SplitN(string(e.Append(nil, []record.Part{record.NewPart(b, b.Live())})), "m", 2)[0]
 	}
-	if len(seen) < 5 {
-		t.Errorf("only %d colours for 50 pods", len(seen))
+	seen := map[string]int{}
+	for i := range 50 {
+		c := of(e, i)
+		if seen[c]++; seen[c] > 1 && i < len(palette) {
+			t.Errorf("pod %d has the colour of another", i)
+		}
+		if again := of(e.Clone(), i); again != c {
+			t.Errorf("pod %d: %q in a clone, %q", i, again, c)
+		}
+	}
+	if len(seen) != len(palette) {
+		t.Errorf("%d colours for 50 pods", len(seen))
 	}
 }
 

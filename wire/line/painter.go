@@ -71,6 +71,7 @@ type Who struct {
 type Painter struct {
 	style Style
 	clock *clock
+	hues  *hues
 
 	// Of the line at hand:
 	line   parsed
@@ -86,7 +87,7 @@ type Painter struct {
 // NewPainter returns a painter. A style that Check refuses shows times as
 // default does.
 func NewPainter(s Style) *Painter {
-	p := &Painter{style: s}
+	p := &Painter{style: s, hues: new(hues)}
 	var err error
 	if p.clock, err = newClock(s.Times, s.Zone, s.Now); err != nil {
 		p.clock, _ = newClock("", s.Zone, nil)
@@ -142,7 +143,7 @@ func (p *Painter) Who(get func(string) string, rest string) *Who {
 	switch {
 	case len(name) == 0:
 	case p.style.Color:
-		w.prefix = appendColor(w.prefix, NameColor(colored))
+		w.prefix = appendColor(w.prefix, p.hues.color(colored))
 		w.prefix = append(append(w.prefix, name...), " │"+reset+" "...)
 	default:
 		w.prefix = append(name, " │ "...)
@@ -227,6 +228,10 @@ func (p *Painter) appendLevel(dst []byte, sev record.Severity, word string) []by
 	dst = append(dst, levelNames[i]...)
 	return append(dst, ' ')
 }
+
+// NameColor returns the parameters of the SGR sequence for a name, as Who colours
+// it: namespace/pod, or whatever stands before the container.
+func (p *Painter) NameColor(name string) string { return p.hues.color(name) }
 
 // AppendTime appends a time in the style's way and a space, or nothing.
 func (p *Painter) AppendTime(dst []byte, ns int64) []byte { return p.clock.append(dst, ns) }
