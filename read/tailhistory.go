@@ -39,7 +39,8 @@ func (f *Follow) history(ctx context.Context) error {
 		return err
 	}
 	if f.latest != 0 {
-		f.floor = min(f.floor, f.latest)
+		// Lines of a file without times of their own may all have the same.
+		f.floor = min(f.floor, f.latest+1)
 	}
 	if entries == 0 && f.Live {
 		if names, err := f.Client.Names(ctx, from, to); err == nil {
