@@ -30,7 +30,7 @@ func (p *Painter) appendLine(dst []byte, it *Item, sev record.Severity) []byte {
 		message = bytes.TrimRight(message, "\r\n")
 	}
 	dst = p.appendText(dst, message, "")
-	w := fieldWriter{p: p, dst: dst, first: len(dst) == start, bare: l.rank == 0}
+	w := fieldWriter{p: p, dst: dst, first: len(dst) == start, bare: len(message) == 0}
 	blocks := false
 	if len(p.style.Fields) > 0 {
 		blocks = p.chosen(&w, it)
@@ -120,7 +120,7 @@ type fieldWriter struct {
 	p     *Painter
 	dst   []byte
 	first bool // nothing stands before
-	bare  bool // there is no message: values are what there is to read
+	bare  bool // the message says nothing: values are what there is to read
 	dim   bool
 }
 
