@@ -215,7 +215,7 @@ func (p *process) kubernetesInput(cfg *config.Config, id config.ID, s *config.Ku
 			attrs = append(attrs, m.attrs...)
 			labels, annotations = m.labels, m.annotations
 			d.Exclude = m.exclude
-		} else {
+		} else if p.guesses() {
 			// What is configured wins: of two attributes with one name the later stands.
 			attrs = append(podNameAttrs(k.Pod, nodeName(cfg)), attrs...)
 		}
@@ -225,6 +225,10 @@ func (p *process) kubernetesInput(cfg *config.Config, id config.ID, s *config.Ku
 	}
 	return p.finishInput(s, c, "")
 }
+
+// guesses says that names may tell what nobody else does. 'weir up' is for people
+// who want to look; what other roles send somewhere is only what is known.
+func (p *process) guesses() bool { return p.opts.Preset == "up" }
 
 // containerStreams returns the streams of stdout and stderr.
 func containerStreams(attrs, labels, annotations []record.Attr) [2]*record.Stream {
@@ -264,7 +268,7 @@ func (p *process) fileInput(cfg *config.Config, id config.ID, s *config.FileInpu
 			}
 			return tail.Description{Streams: containerStreams(attrs, nil, nil), Exclude: ok && about.excluded()}
 		}
-		if !named {
+		if !named && p.guesses() {
 			attrs = append(attrs, record.Attr{Name: record.AttrService, Value: serviceOfFile(k.Path)})
 		}
 		s := record.NewStream(attrs, nil, nil)
