@@ -35,6 +35,7 @@ func (f *aroundFlags) add(cmd *cobra.Command, lines int) {
 	c.IntVarP(&f.around, "around", "C", lines, "lines before and after each match")
 	c.IntVar(&f.before, "before", -1, "lines before each match (default that of -C)")
 	c.IntVar(&f.after, "after", -1, "lines after each match (default that of -C)")
+	c.Lookup("before").DefValue, c.Lookup("after").DefValue = "0", "0" // not a number, for the help
 	c.StringVar(&f.scope, "scope", "", "whose lines are around: "+strings.Join(scopes, ", ")+" (default container)")
 	c.BoolVar(&f.allContainers, "all-containers", false, "the same as --scope pod")
 	cmd.MarkFlagsMutuallyExclusive("scope", "all-containers")
@@ -160,6 +161,7 @@ func runContext(ctx context.Context, flags *contextFlags, text string, out, errO
 		return err
 	}
 	errOut = pages.Err()
+	flags.others = !slices.Contains([]string{"", "stream", "container"}, flags.scope)
 	return pages.close(askAbout(ctx, &flags.sourceFlags, &flags.rangeFlags, expr, errOut, func(a *asking) error {
 		if !at.IsZero() && !a.given && !a.c.Local {
 			a.from = at.Add(-time.Hour) // its last hour is about another time
@@ -398,8 +400,7 @@ func (a *aroundPrinter) block(lines []contextLine) error {
 		}
 		a.mark(a.held.Bytes(), lines[i].match)
 	}
-	_, err := a.w.Write(nil)
-	return err
+	return a.w.Flush()
 }
 
 // mark writes what was printed of a line so that a match can be told.

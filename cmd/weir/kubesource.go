@@ -222,7 +222,7 @@ func (f *sourceFlags) kubeReading(logs *kube.Logs, want wanted, errOut io.Writer
 		r.Events = slices.ContainsFunc(selectors, asksForEvents)
 		r.NoLogs = r.Events && !slices.ContainsFunc(selectors, func(s *logql.Selector) bool { return !asksForEvents(s) })
 	}
-	if r.NoLogs {
+	if r.NoLogs || f.others {
 		r.Keep = nil
 	}
 	return r

@@ -34,6 +34,7 @@ type sourceFlags struct {
 	namespaces          []string
 	all                 bool
 
+	others     bool         // lines of others than the query's containers are asked for, too
 	incomplete func() error // what is missing of a cluster's logs; nil for other sources
 }
 
