@@ -212,10 +212,10 @@ func TestExportFails(t *testing.T) {
 
 // The time between two pieces is limited, not that of all.
 func TestExportTime(t *testing.T) {
-	s := newServer(t, Config{Store: failing{manyRows(3000), 2, nil}, Limits: Limits{Time: 50 * time.Millisecond}})
+	s := newServer(t, Config{Store: failing{manyRows(3000), 2, nil}, Limits: Limits{Time: time.Second}})
 	list, err := framesOf(t, ask(s, "/weir/v1/export?format=raw", "Accept", export.FrameType).Body)
-	if last := list[len(list)-1]; err != nil || last.Kind != export.Error || last.Rows != 504 {
-		t.Errorf("%+v, %v", last, err)
+	if n := len(list); err != nil || n < 2 || list[n-1].Kind != export.Error || list[n-1].Rows != 504 {
+		t.Errorf("%d frames, %v", n, err)
 	}
 }
 

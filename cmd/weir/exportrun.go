@@ -202,7 +202,7 @@ func (x *exporting) tidy() error {
 func (x *exporting) toFiles(ctx context.Context, bar *exportBar) error {
 	x.job.Out = x.files
 	rows, raw := x.files.Plan.Rows, x.files.Plan.Raw
-	x.before = raw
+	x.before, x.rows = raw, rows
 	bar.start()
 	err := x.job.Run(ctx, &x.cost)
 	bar.stop()
@@ -343,6 +343,8 @@ func (b *exportBar) start() {
 		defer close(b.done)
 		tick := time.NewTicker(200 * time.Millisecond)
 		defer tick.Stop()
+		var told string
+		var at time.Time
 		for {
 			select {
 			case <-tick.C:
@@ -350,6 +352,10 @@ func (b *exportBar) start() {
 					fmt.Fprint(b.x.errOut, "\r\x1b[K"+b.line(terminalWidth(b.x.errOut)))
 				}
 			case s := <-b.note:
+				if s == told && time.Since(at) < time.Second {
+					continue // several slices, one server
+				}
+				told, at = s, time.Now()
 				if b.on {
 					fmt.Fprint(b.x.errOut, "\r\x1b[K")
 				}
@@ -395,7 +401,7 @@ func (b *exportBar) line(width int) string {
 	if before, rest := float64(b.x.before), float64(p.Total.Load()); before > 0 && rest > 0 {
 		share = (before + rest*share) / (before + rest)
 	}
-	s := fmt.Sprintf("%3.0f %%  %s  %s lines  %s  %.0f MB/s%s", 100*share, time.Unix(0, p.Time.Load()).UTC().Format("2006-01-02 15:04"), grouped(rows), size(raw), float64(raw)/1e6/took.Seconds(), left)
+	s := fmt.Sprintf("%3.0f %%  %s  %s lines  %s  %.0f MB/s%s", 100*share, time.Unix(0, p.Time.Load()).UTC().Format("2006-01-02 15:04"), grouped(b.x.rows+rows), size(b.x.before+raw), float64(raw)/1e6/took.Seconds(), left)
 	if len(s) >= width {
 		s = s[:max(0, width-1)]
 	}
