@@ -249,14 +249,14 @@ func (p *csvPrinter) Line(e *Entry) error {
 		p.header("time", "level", "labels", "line")
 		all := e.All()
 		delete(all, "detected_level")
-		return p.w.Write([]string{utc(e.Time), e.Level(), LabelText(all), e.Line})
+		return p.w.Write([]string{utc(e.Time), cell(e.Level()), LabelText(all), cell(e.Line)})
 	}
 	p.header(p.fields...)
 	p.look.at(e)
 	p.row = p.row[:0]
 	for _, name := range p.fields {
 		v, _ := p.look.get(name)
-		p.row = append(p.row, v)
+		p.row = append(p.row, cell(v))
 	}
 	return p.w.Write(p.row)
 }
@@ -273,7 +273,7 @@ func (p *csvPrinter) Series(labels map[string]string, points []Point) error {
 			p.row = append(p.row, LabelText(labels))
 		}
 		for _, name := range p.fields {
-			p.row = append(p.row, labels[name])
+			p.row = append(p.row, cell(labels[name]))
 		}
 		if err := p.w.Write(append(p.row, pt.Value)); err != nil {
 			return err
@@ -285,6 +285,18 @@ func (p *csvPrinter) Series(labels map[string]string, points []Point) error {
 func (p *csvPrinter) End() error {
 	p.w.Flush()
 	return p.w.Error()
+}
+
+// cell is a value as a spreadsheet may have it: what it would take for a formula
+// has an apostrophe before it, which spreadsheets do not show. Numbers stay.
+func cell(s string) string {
+	if s == "" || !strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+		return s
+	}
+	if _, err := strconv.ParseFloat(s, 64); err == nil {
+		return s
+	}
+	return "'" + s
 }
 
 // looker looks up names in a line: its time, level, text and labels, the keys

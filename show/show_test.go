@@ -211,6 +211,25 @@ func TestNamesFollowStreams(t *testing.T) {
 	}
 }
 
+// A spreadsheet executes what looks like a formula.
+func TestFailure111_NoFormulasInCSV(t *testing.T) {
+	for in, want := range map[string]string{
+		"=cmd|' /C calc'!A0": "'=cmd|' /C calc'!A0", "@SUM(A1)": "'@SUM(A1)", "+1+1": "'+1+1", "-1": "-1", "-x": "'-x", "\t=1": "'\t=1",
+		"+1.5e3": "+1.5e3", "a=b": "a=b", "": "", "{}": "{}", "-Inf": "-Inf",
+	} {
+		if got := cell(in); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+	e := entry("=1+1")
+	if got := printed(t, Options{Format: "csv", Fields: []string{"line"}}, e); got != "line\n'=1+1\n" {
+		t.Errorf("%q", got)
+	}
+	if got := printed(t, Options{Format: "csv"}, e); !strings.HasSuffix(got, ",'=1+1\n") {
+		t.Errorf("%q", got)
+	}
+}
+
 // FuzzFailure111_Show: nothing that a terminal obeys comes out of any format.
 func FuzzFailure111_Show(f *testing.F) {
 	f.Add("a\x1b[2J\x9b\u202e\x00", "\x1b]0;t\x07", "{{.Message}}")
