@@ -38,6 +38,7 @@ type exporting struct {
 	files  *read.Files // nil for stdout
 	began  time.Time
 	before int64 // bytes of lines that were written before
+	rows   int64 // lines that were
 	cost   read.Cost
 }
 
