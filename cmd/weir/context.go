@@ -283,7 +283,7 @@ func (a *asking) around(ctx context.Context, matches []show.Entry, scope string,
 	for _, sel := range order {
 		list := by[sel]
 		slices.SortStableFunc(list, func(x, y show.Entry) int { return cmp.Compare(x.Time, y.Time) })
-		s := surroundings{src: &askedLines{a, sel}, before: before, after: after, rewritten: rewrites(a.expr)}
+		s := surroundings{src: &cachedLines{src: &askedLines{a, sel}}, before: before, after: after, rewritten: rewrites(a.expr)}
 		if err := s.blocks(ctx, list, p.block); err != nil {
 			return err
 		}

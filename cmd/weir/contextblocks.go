@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/weirlog/weir/show"
 )
@@ -129,4 +131,50 @@ func (s *surroundings) block(ctx context.Context, t int64, open map[lineKey][]sh
 		}
 		t, size = last, min(max(size*2, skip+64), 10_000+skip)
 	}
+}
+
+// cachedLines keeps the last lines that it got from a source, and gets more at a
+// time the more often it is asked: where many lines match, their surroundings are
+// next to each other.
+type cachedLines struct {
+	src   lineSource
+	lines []show.Entry // every line from since on
+	since int64
+	all   bool // to the end
+	size  int
+}
+
+// maxCached bounds what is kept.
+const maxCached = 4000
+
+func (c *cachedLines) from(ctx context.Context, t int64, n int) ([]show.Entry, error) {
+	if i := c.find(t); i >= 0 && (len(c.lines)-i >= n || c.all) {
+		return c.lines[i:min(len(c.lines), i+n)], nil
+	}
+	want := max(n, c.size)
+	c.size = min(maxCached, max(64, c.size*8))
+	lines, err := c.src.from(ctx, t, want)
+	if err != nil {
+		return nil, err
+	}
+	c.lines, c.since, c.all = lines, t, len(lines) < want
+	return lines[:min(n, len(lines))], nil
+}
+
+func (c *cachedLines) before(ctx context.Context, t int64, n int) ([]show.Entry, error) {
+	// Beyond the last line it has, there may be others before t.
+	if i := c.find(t); i >= n && (i < len(c.lines) || c.all) {
+		return c.lines[i-n : i], nil
+	}
+	return c.src.before(ctx, t, n)
+}
+
+// find returns the place of the first line at or after t, -1 if t is before what
+// is kept.
+func (c *cachedLines) find(t int64) int {
+	if len(c.lines) == 0 || t < c.since {
+		return -1
+	}
+	i, _ := slices.BinarySearchFunc(c.lines, t, func(e show.Entry, t int64) int { return cmp.Compare(e.Time, t) })
+	return i
 }

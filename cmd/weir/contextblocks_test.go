@@ -68,7 +68,11 @@ func TestContextBlocks(t *testing.T) {
 			want = append(want, fmt.Sprintf("%v %s", is[i], all[i].Line))
 		}
 		var got []string
-		s := surroundings{src: all, before: before, after: after}
+		var src lineSource = all
+		if rapid.Bool().Draw(t, "cached") {
+			src = &cachedLines{src: all}
+		}
+		s := surroundings{src: src, before: before, after: after}
 		if err := s.blocks(context.Background(), matches, func(block []contextLine) error {
 			if len(got) > 0 {
 				got = append(got, "--")
@@ -102,4 +106,32 @@ func TestContextOfWhatIsGone(t *testing.T) {
 	if err != nil || strings.Join(got, " ") != "gone -- a b --" {
 		t.Errorf("%v, %v", got, err)
 	}
+}
+
+// What is kept is what the source says, in whatever order it is asked, and it is
+// asked seldom.
+func TestContextCache(t *testing.T) {
+	stream := show.NewStream(map[string]string{"app": "x"})
+	rapid.Check(t, func(t *rapid.T) {
+		var all listedLines
+		at := int64(100)
+		for i := range rapid.IntRange(1, 400).Draw(t, "lines") {
+			at += int64(rapid.IntRange(0, 2).Draw(t, "gap"))
+			all = append(all, show.Entry{Time: at, Line: fmt.Sprint(i), Stream: stream})
+		}
+		c := &cachedLines{src: all}
+		for range 60 {
+			when := int64(rapid.IntRange(95, int(at)+5).Draw(t, "time"))
+			n := rapid.IntRange(0, 40).Draw(t, "n")
+			ask := lineSource.from
+			if rapid.Bool().Draw(t, "before") {
+				ask = lineSource.before
+			}
+			got, err := ask(c, context.Background(), when, n)
+			want, _ := ask(all, context.Background(), when, n)
+			if err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Fatalf("%d at %d: %v, want %v, %v", n, when, got, want, err)
+			}
+		}
+	})
 }
