@@ -113,6 +113,7 @@ const (
 	NoticeLeft    = "left"    // a container has ended, and was read to its end
 	NoticeWarning = "warning" // something may be missing, or is on its way
 	NoticeError   = "error"   // something is missing
+	NoticeRotated = "rotated" // the log begins later than asked for; kubelet may have rotated away what was before
 )
 
 // Notice is something to be known about what is read.

@@ -701,3 +701,29 @@ func TestLogsRubbish(t *testing.T) {
 	}
 	s.until("kubelet's own words are told", s.has("error a/main kubelet: rpc error: code = Unknown"))
 }
+
+// A log that begins long after its container and after what was asked for is
+// suspicious.
+func TestLogsRotatedAway(t *testing.T) {
+	c := newCluster(t)
+	c.put(running("a")) // started at day
+	c.put(running("b"))
+	c.put(running("quiet"))
+	c.write("a/main", at(time.Second, "gone"), at(10*time.Minute, "here"))
+	c.write("b/main", at(time.Second, "here"), at(10*time.Minute, "and here"))
+	c.write("quiet/main", at(30*time.Second, "late"))
+	c.do(func() { c.logs["a/main"].from = 1 })
+	l := openCluster(t, c, "")
+	for _, r := range []struct {
+		since time.Duration
+		told  bool
+	}{{-time.Hour, true}, {5 * time.Minute, true}, {9*time.Minute + 30*time.Second, false}} {
+		s := newCollect(t)
+		if err := l.Read(t.Context(), Reading{Tail: -1, Since: day.Add(r.since)}, s); err != nil {
+			t.Fatal(err)
+		}
+		if s.has("rotated a/main its log begins at")() != r.told || s.has("rotated b")() || s.has("rotated quiet")() {
+			t.Errorf("since %v: %q", r.since, s.notices)
+		}
+	}
+}

@@ -18,6 +18,7 @@ type cursor struct {
 	newest  int64    // time of the newest line
 	any     bool
 	count   int64 // lines read
+	first   int64 // time of the first of them
 	// floor is from when to ask if nothing has been read yet; zero for all.
 	floor time.Time
 }
@@ -44,7 +45,9 @@ func hashLine(stamp, text string) uint64 {
 }
 
 func (c *cursor) add(ns int64, hash uint64) {
-	c.count++
+	if c.count++; c.count == 1 {
+		c.first = ns
+	}
 	unix := ns / 1e9
 	switch {
 	case !c.any, unix < c.newest/1e9-clockBack:

@@ -29,6 +29,7 @@ type ask struct {
 	follow, previous bool
 	same             bool // goes on with what the cursor has read; see overlap
 	tail             int64
+	bytes            int64 // at most; 0 for all
 }
 
 // open requests a log. The body is the caller's to close.
@@ -42,6 +43,9 @@ func (l *Logs) open(ctx context.Context, t *target, a ask, since time.Time) (io.
 	}
 	if a.tail >= 0 {
 		q.Set("tailLines", strconv.FormatInt(a.tail, 10))
+	}
+	if a.bytes > 0 {
+		q.Set("limitBytes", strconv.FormatInt(a.bytes, 10))
 	}
 	if !since.IsZero() {
 		q.Set("sinceTime", since.UTC().Format(time.RFC3339)) // the server has no finer grain

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -346,8 +348,37 @@ func (c *container) readAll(ctx context.Context) {
 		c.fail(ctx, err)
 	} else {
 		c.rd.outcome(nil)
+		c.tellRotated(ctx)
 	}
 	c.notice(NoticeLeft, "")
+}
+
+// quietStart is how long after its start a container may write nothing without
+// being suspected of having written something that is gone.
+const quietStart = time.Minute
+
+// tellRotated tells of a log that begins later than asked for, and so much later
+// than its container that kubelet has probably rotated away its beginning.
+func (c *container) tellRotated(ctx context.Context) {
+	r := &c.rd.r
+	from := later(r.Since, c.status.started).Add(quietStart)
+	if r.Tail >= 0 || !c.cur.any || c.status.started.IsZero() || !time.Unix(0, c.cur.first).After(from) {
+		return
+	}
+	body, err := c.rd.l.open(ctx, &c.target, ask{tail: -1, bytes: maxPrefix}, time.Time{})
+	if err != nil {
+		return // it was only to see
+	}
+	defer body.Close()
+	head, err := io.ReadAll(io.LimitReader(body, maxPrefix))
+	if err != nil {
+		return
+	}
+	stamp, _, _ := strings.Cut(string(head), " ")
+	begins, err := time.Parse(time.RFC3339Nano, stamp)
+	if err == nil && begins.After(from) {
+		c.notice(NoticeRotated, "its log begins at "+begins.Local().Format(time.DateTime)+" only: kubelet hands out the newest file, and may have rotated away what was written before")
+	}
 }
 
 // attempts reads a log to its end, taking up cut connections.

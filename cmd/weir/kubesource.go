@@ -10,7 +10,6 @@ import (
 	"math"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -41,11 +40,6 @@ const (
 // all of them through.
 const kubeRequests = 16
 
-// kubectlPlugin reports whether this runs as kubectl's plugin.
-func kubectlPlugin() bool {
-	return strings.HasPrefix(filepath.Base(os.Args[0]), "kubectl-weir") || strings.HasPrefix(filepath.Base(os.Args[0]), "kubectl_weir")
-}
-
 // cluster reports whether the command reads from a cluster; chosen says that it
 // does so because somebody said so.
 func (f *sourceFlags) cluster() (is, chosen bool) {
@@ -54,7 +48,7 @@ func (f *sourceFlags) cluster() (is, chosen bool) {
 		return true, true
 	case flagOrEnv(f.server, "WEIR_SERVER") != "", flagOrEnv(f.state, "WEIR_STATE") != "", len(f.files) > 0:
 		return false, true
-	case kubectlPlugin():
+	case asPlugin:
 		return true, true
 	}
 	state, err := f.find(func(state string) bool { return hasStore(state) || runs(state) }, io.Discard)

@@ -21,7 +21,7 @@ import (
 // was: -5m. A pod web-… belongs to the deployment web and has the label app=web.
 // A file namespace/DENY forbids to read the logs there, namespace/HIDE to list
 // its pods; namespace/pod/HANG never answers and writes the file hanging beside
-// it.
+// it; namespace/pod/ROTATED makes the pod a day older than its log.
 func kubeapi(ts *testscript.TestScript, _ bool, args []string) {
 	api := &storyCluster{dir: ts.MkAbs(args[0]), began: time.Now()}
 	srv := httptest.NewServer(api)
@@ -113,7 +113,7 @@ func (c *storyCluster) pods(namespace string) (out []any) {
 		for _, l := range logs {
 			container := strings.TrimSuffix(filepath.Base(l), ".log")
 			containers = append(containers, map[string]any{"name": container})
-			statuses = append(statuses, map[string]any{"name": container, "containerID": "x", "state": map[string]any{"running": map[string]any{"startedAt": "2026-01-01T00:00:00Z"}}})
+			statuses = append(statuses, map[string]any{"name": container, "containerID": "x", "state": map[string]any{"running": map[string]any{"startedAt": c.started(l)}}})
 		}
 		out = append(out, map[string]any{
 			"kind": "Pod", "apiVersion": "v1",
@@ -125,6 +125,21 @@ func (c *storyCluster) pods(namespace string) (out []any) {
 		})
 	}
 	return out
+}
+
+// started is when a container began: with its first line, unless that was
+// rotated away.
+func (c *storyCluster) started(log string) string {
+	text, _ := os.ReadFile(log)
+	stamp, _, _ := strings.Cut(string(text), " ")
+	at := c.began
+	if d, err := time.ParseDuration(stamp); err == nil {
+		at = at.Add(d)
+	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(log), "ROTATED")); err == nil {
+		at = at.Add(-24 * time.Hour)
+	}
+	return at.UTC().Format(time.RFC3339)
 }
 
 // watch tells of pods that come.

@@ -34,6 +34,7 @@ type kubeSink struct {
 	done     int
 	warnings []string // what is missing, each once
 	more     int
+	rotated  []string // containers whose logs begin later than asked for
 }
 
 // kubeBatch is how many bytes of lines go into the store at once.
@@ -152,6 +153,9 @@ func (k *kubeSink) Notice(n kube.Notice) {
 	case kube.NoticeLeft:
 		k.done++
 		k.show()
+	case kube.NoticeRotated:
+		l := n.Stream.Labels
+		k.rotated = append(k.rotated, l["namespace"]+"/"+l["pod"]+" "+l["container"])
 	case kube.NoticeError:
 		k.miss(n)
 	}
@@ -185,6 +189,18 @@ func (k *kubeSink) tell() {
 	}
 	if k.more > 0 {
 		fmt.Fprintf(k.errOut, "and %d more\n", k.more)
+	}
+	if n := len(k.rotated); n > 0 {
+		slices.Sort(k.rotated)
+		list := strings.Join(k.rotated[:min(n, 3)], ", ")
+		if n > 3 {
+			list += ", …"
+		}
+		logs := "the log of 1 container begins"
+		if n > 1 {
+			logs = fmt.Sprintf("the logs of %d containers begin", n)
+		}
+		fmt.Fprintf(k.errOut, "%s later than asked for (%s): a cluster hands out the newest file of each only, and may have rotated away what was before\n", logs, list)
 	}
 }
 
