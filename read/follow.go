@@ -69,6 +69,7 @@ const (
 	pingTimeout = 15 * time.Second
 	maxBackoff  = 15 * time.Second
 	dialTimeout = 20 * time.Second
+	maxShort    = 6
 	end         = time.Minute // how far behind now queries end: clocks differ
 )
 
@@ -125,6 +126,7 @@ func (f *Follow) warn() {
 func (f *Follow) live(ctx context.Context) error {
 	var backoff time.Duration
 	var down time.Time // when the connection was lost
+	short := 0         // sessions of less than a moment, one after the other
 	for {
 		conn, err := f.dial(ctx)
 		if err == nil || errors.Is(err, errNoSocket) {
@@ -135,7 +137,10 @@ func (f *Follow) live(ctx context.Context) error {
 			began := time.Now()
 			err = f.session(ctx, conn)
 			if time.Since(began) > maxBackoff {
-				backoff = 0
+				backoff, short = 0, 0
+			} else if short++; short == maxShort && !f.polls && ctx.Err() == nil && f.again(err) {
+				f.polls = true
+				f.notice("%s breaks off every live tail, so it is asked every second", f.Client.What)
 			}
 		}
 		if ctx.Err() != nil {
@@ -193,8 +198,10 @@ func (f *Follow) dial(ctx context.Context) (*websocket.Conn, error) {
 	c := f.Client
 	form := url.Values{
 		"query": {f.Expr.String()},
-		// The past comes by queries.
-		"start": {strconv.FormatInt(time.Now().Add(5*time.Second).UnixNano(), 10)},
+		// The past comes by queries. A Loki refuses a start in its future, and its
+		// clock may be behind, so that one line of the past is allowed, which is
+		// known from the queries.
+		"start": {strconv.FormatInt(time.Now().Add(-end).UnixNano(), 10)},
 		"limit": {"1"},
 	}
 	h := make(http.Header)
@@ -265,6 +272,9 @@ func (f *Follow) session(ctx context.Context, conn *websocket.Conn) error {
 		case fr = <-s.frames:
 		}
 		entries := f.keep(fr.entries)
+		if f.Tail == 0 && f.latest == 0 && len(entries) == 1 && entries[0].Time < f.floor {
+			continue // the line of the past
+		}
 		switch {
 		case f.seen.passed == nil:
 			for i := range entries {
