@@ -114,6 +114,7 @@ const (
 	NoticeWarning = "warning" // something may be missing, or is on its way
 	NoticeError   = "error"   // something is missing
 	NoticeRotated = "rotated" // the log begins later than asked for; kubelet may have rotated away what was before
+	NoticeEmpty   = "empty"   // the log holds nothing at all: nothing was written, or everything rotated away
 )
 
 // Notice is something to be known about what is read.

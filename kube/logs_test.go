@@ -712,7 +712,9 @@ func TestLogsRotatedAway(t *testing.T) {
 	c.write("a/main", at(time.Second, "gone"), at(10*time.Minute, "here"))
 	c.write("b/main", at(time.Second, "here"), at(10*time.Minute, "and here"))
 	c.write("quiet/main", at(30*time.Second, "late"))
-	c.do(func() { c.logs["a/main"].from = 1 })
+	c.put(running("empty"))
+	c.write("empty/main", at(time.Second, "gone"))
+	c.do(func() { c.logs["a/main"].from, c.logs["empty/main"].from = 1, 1 })
 	l := openCluster(t, c, "")
 	for _, r := range []struct {
 		since time.Duration
@@ -722,7 +724,7 @@ func TestLogsRotatedAway(t *testing.T) {
 		if err := l.Read(t.Context(), Reading{Tail: -1, Since: day.Add(r.since)}, s); err != nil {
 			t.Fatal(err)
 		}
-		if s.has("rotated a/main its log begins at")() != r.told || s.has("rotated b")() || s.has("rotated quiet")() {
+		if s.has("rotated a/main its log begins at")() != r.told || s.has("rotated b")() || s.has("rotated quiet")() || !s.has("empty empty/main its log is empty")() || s.has("empty quiet")() {
 			t.Errorf("since %v: %q", r.since, s.notices)
 		}
 	}

@@ -362,7 +362,10 @@ const quietStart = time.Minute
 func (c *container) tellRotated(ctx context.Context) {
 	r := &c.rd.r
 	from := later(r.Since, c.status.started).Add(quietStart)
-	if r.Tail >= 0 || !c.cur.any || c.status.started.IsZero() || !time.Unix(0, c.cur.first).After(from) {
+	switch {
+	case r.Tail >= 0, c.status.started.IsZero(), c.cur.any && !time.Unix(0, c.cur.first).After(from):
+		return
+	case !c.cur.any && c.rd.l.serverTime().Before(c.status.started.Add(quietStart)):
 		return
 	}
 	body, err := c.rd.l.open(ctx, &c.target, ask{tail: -1, bytes: maxPrefix}, time.Time{})
@@ -372,6 +375,10 @@ func (c *container) tellRotated(ctx context.Context) {
 	defer body.Close()
 	head, err := io.ReadAll(io.LimitReader(body, maxPrefix))
 	if err != nil {
+		return
+	}
+	if len(head) == 0 {
+		c.notice(NoticeEmpty, "its log is empty: it has written nothing, or kubelet has rotated away what it wrote")
 		return
 	}
 	stamp, _, _ := strings.Cut(string(head), " ")

@@ -35,6 +35,7 @@ type kubeSink struct {
 	warnings []string // what is missing, each once
 	more     int
 	rotated  []string // containers whose logs begin later than asked for
+	empty    int64    // containers whose logs hold nothing
 }
 
 // kubeBatch is how many bytes of lines go into the store at once.
@@ -156,6 +157,8 @@ func (k *kubeSink) Notice(n kube.Notice) {
 	case kube.NoticeRotated:
 		l := n.Stream.Labels
 		k.rotated = append(k.rotated, l["namespace"]+"/"+l["pod"]+" "+l["container"])
+	case kube.NoticeEmpty:
+		k.empty++
 	case kube.NoticeError:
 		k.miss(n)
 	}
@@ -189,6 +192,9 @@ func (k *kubeSink) tell() {
 	}
 	if k.more > 0 {
 		fmt.Fprintf(k.errOut, "and %d more\n", k.more)
+	}
+	if k.empty > 0 && k.bytes == 0 {
+		fmt.Fprintf(k.errOut, "the cluster hands out nothing of %s: nothing was written, or all of it was rotated away\n", plural(k.empty, "container"))
 	}
 	if n := len(k.rotated); n > 0 {
 		slices.Sort(k.rotated)
