@@ -83,7 +83,7 @@ type dirFS struct{ dir string }
 
 type osFile struct{ *os.File }
 
-func (f osFile) Sync() error { return unix.Fdatasync(int(f.Fd())) }
+func (f osFile) Sync() error { return syncData(f.File) }
 
 func (f osFile) Size() (int64, error) {
 	i, err := f.Stat()

@@ -73,7 +73,7 @@ func (s *stat) regular() bool { return s.mode&unix.S_IFMT == unix.S_IFREG }
 func fromUnix(st *unix.Stat_t) stat {
 	return stat{
 		dev: uint64(st.Dev), ino: st.Ino, size: st.Size, mtime: st.Mtim.Nano(),
-		nlink: uint64(st.Nlink), mode: st.Mode,
+		nlink: uint64(st.Nlink), mode: uint32(st.Mode), // 16 bits on darwin
 	}
 }
 

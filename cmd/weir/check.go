@@ -55,6 +55,9 @@ and the Kubernetes API server for the pods of this node.`,
 			}
 			if live {
 				err := errors.Join(probeKube(cmd.Context(), cfg, cmd.OutOrStdout()), probeOutputs(cmd.Context(), cfg, cmd.OutOrStdout()))
+				if cmd.Context().Err() != nil {
+					return nil // Ctrl-C
+				}
 				if err != nil {
 					return &exitError{exitUnreachable, err}
 				}

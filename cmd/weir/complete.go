@@ -72,6 +72,8 @@ func flagCompletion(f *pflag.Flag) completion {
 		return liveLabel("namespace", "namespaces")
 	case "pod":
 		return liveLabel("pod", "pods")
+	case "exclude-pod":
+		return liveLabel("pod", "pods")
 	case "container", "exclude-container":
 		return liveLabel("container", "containers")
 	case "node":
@@ -91,6 +93,14 @@ func flagCompletion(f *pflag.Flag) completion {
 		return oneOf(someTimes)
 	case "step":
 		return oneOf([]string{"30s", "1m", "5m", "15m", "1h", "1d"})
+	case "container-state":
+		return oneOf([]string{"running", "waiting", "terminated", "all"})
+	case "order":
+		return oneOf([]string{"time", "arrival"})
+	case "tail":
+		return oneOf([]string{"20", "100", "1000", "-1\tall"})
+	case "field-selector":
+		return oneOf([]string{"spec.nodeName=", "status.phase=", "metadata.name="})
 	case "zone":
 		return oneOf([]string{"UTC", "Local"})
 	case "role":

@@ -75,18 +75,8 @@ func copyFlags(to, from *pflag.FlagSet) {
 
 // cluster reports whether the command would ask the Kubernetes API.
 func (s *liveSource) cluster() bool {
-	f := &s.flags
-	switch {
-	case f.kube || f.context != "" || f.kubeconfig != "":
-		return true
-	case flagOrEnv(f.server, "WEIR_SERVER") != "" || f.state != "" || len(f.files) > 0:
-		return false
-	}
-	if asPlugin {
-		return true
-	}
-	state, err := f.find(hasStore, io.Discard)
-	return err == nil && !hasStore(state) && kube.HasKubeconfig()
+	is, _ := s.flags.cluster()
+	return is
 }
 
 // label returns the values of a label in the streams of a selector, "" for all.

@@ -125,7 +125,7 @@ func TestFlagErrorsKnowOtherTools(t *testing.T) {
 		"status --step 5m":   "'weir query'",
 		"query --limit":      "flag needs an argument",
 		"query --limit=x {}": "invalid argument",
-		"logs":               "weir --help",
+		"logs":               "weir tail",
 		"{a=\"b\"}":          "weir query '{a=\"b\"}'",
 		"deploy/web":         "weir tail deploy/web",
 		"quer":               "did you mean: weir query",
