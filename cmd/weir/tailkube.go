@@ -59,7 +59,7 @@ func (j *tailJob) readCluster(ctx context.Context, chosen bool) error {
 			return kubeError(logs.Read(ctx, kube.Reading{
 				Pick: p, Since: j.times.from, Until: j.times.to, Tail: int64(j.tail), Previous: j.flags.previous,
 				Follow: j.live, MaxRequests: j.flags.maxRequests, Events: j.flags.events,
-			}, &tailSink{ctx: ctx, m: m, notices: j.notices}))
+			}, &tailSink{ctx, m, j.notices, j.live}))
 		})
 	}
 	return j.merge(ctx, cfg, sources...)
@@ -70,6 +70,7 @@ type tailSink struct {
 	ctx     context.Context
 	m       *read.Merge
 	notices *notices
+	live    bool // containers come and go
 }
 
 // Lines implements kube.Sink.
@@ -78,7 +79,11 @@ func (s *tailSink) Lines(entries []show.Entry) {
 }
 
 // Notice implements kube.Sink.
-func (s *tailSink) Notice(n kube.Notice) { s.notices.kube(n) }
+func (s *tailSink) Notice(n kube.Notice) {
+	if s.live || n.Kind != kube.NoticeJoined && n.Kind != kube.NoticeLeft {
+		s.notices.kube(n)
+	}
+}
 
 // clusterQuery returns the query that lines are filtered with here, nil if there
 // is none.
