@@ -404,7 +404,11 @@ func (s *Files) Stop() error {
 	if s.f == nil {
 		return s.save()
 	}
-	err := s.Save()
+	// What is amid something goes: on a full disk that makes room for the plan.
+	err := s.f.Truncate(s.Plan.Length)
+	if err == nil {
+		err = s.Save()
+	}
 	err = errors.Join(err, s.f.Close())
 	s.f = nil
 	return err

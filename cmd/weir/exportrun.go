@@ -184,7 +184,9 @@ func (x *exporting) resume(p *read.Plan) (*read.Plan, error) {
 			fmt.Fprintf(x.errOut, "nothing to do: this export is complete, %s in %s; --restart begins anew\n", grouped(old.Rows)+" lines", plural(int64(len(old.Parts)), "file"))
 			return nil, x.tidy()
 		}
-		fmt.Fprintf(x.errOut, "going on from %s, with %s lines written\n", moment(old.Next), grouped(old.Rows))
+		if old.Rows > 0 {
+			fmt.Fprintf(x.errOut, "going on from %s, with %s lines written\n", moment(old.Next), grouped(old.Rows))
+		}
 		p = old
 	}
 	return p, x.files.Open()
@@ -212,28 +214,45 @@ func (x *exporting) toFiles(ctx context.Context, bar *exportBar) error {
 		if err == nil {
 			err = x.tidy()
 		}
-	} else if e := x.files.Stop(); e != nil && ctx.Err() == nil && !errors.Is(err, e) {
-		err = errors.Join(err, e)
 	}
 	p := x.files.Plan
+	if err != nil {
+		if e := x.files.Stop(); e != nil {
+			// What counts is the plan that is there.
+			if saved, e := read.LoadPlan(x.files.Path); e == nil {
+				p = saved
+			}
+			if ctx.Err() == nil && e.Error() != err.Error() {
+				err = errors.Join(err, e)
+			}
+		}
+	}
 	switch {
 	case err == nil:
 		x.total(rows+x.job.Progress.Rows.Load(), raw+x.job.Progress.Raw.Load())
 		return x.warned()
 	case ctx.Err() != nil:
-		return &exitError{exitInterrupted, fmt.Errorf("interrupted at %s, after %s lines; the same command goes on from there", moment(p.Next), grouped(p.Rows))}
+		return &exitError{exitInterrupted, fmt.Errorf("interrupted%s; the same command goes on from there", far(p))}
 	}
 	hint := "the same command goes on from there"
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		hint = "make room and give the same command to go on"
 	}
 	err = explain(x.job.Fetch.Client, err)
-	err = fmt.Errorf("%w\nwritten so far: %s lines, up to %s; %s", err, grouped(p.Rows), moment(p.Next), hint)
+	err = fmt.Errorf("%w\nended%s; %s", err, far(p), hint)
 	var coded *exitError
 	if errors.As(err, &coded) {
 		return &exitError{coded.code, err}
 	}
 	return err
+}
+
+// far says how far an export is.
+func far(p *read.Plan) string {
+	if p.Rows == 0 {
+		return " before the first line"
+	}
+	return fmt.Sprintf(" at %s, after %s lines", moment(p.Next), grouped(p.Rows))
 }
 
 // warned is the error for what the server warned of.
