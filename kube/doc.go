@@ -19,6 +19,6 @@
 // out the newest file of a container only, not what it has rotated away, and of
 // former lives the last one; it has no names for lines, so that a cut is joined
 // by the lines that come again; it does not say whether a line was written to
-// stdout or stderr; and it skips files that come and go while its reader is
-// slow. An agent on the node has none of these limits.
+// stdout or stderr; and while a log is followed it skips files that come and go
+// while its reader is slow, and sometimes the last lines before a rotation. An agent on the node has none of these limits.
 package kube

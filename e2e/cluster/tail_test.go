@@ -112,12 +112,14 @@ func (f *follower) count() uint64 {
 }
 
 // complete waits until as many lines have come as pods wrote, interrupts the
-// command, and judges: every line came once, as it was written.
-func (f *follower) complete(t *testing.T) {
+// command, and judges: every line came once, as it was written, but for the
+// part of them that kubelet may have skipped.
+func (f *follower) complete(t *testing.T, skipped float64) {
 	t.Helper()
+	enough := func() uint64 { n := f.wrote(t); return n - uint64(float64(n)*skipped) }
 	why := func() string { return fmt.Sprintf("%d lines of %d\n%s", f.count(), f.wrote(t), f.notes.String()) }
-	eventually(t, time.Minute, "every line is shown", func() bool { return f.count() >= f.wrote(t) }, why)
-	time.Sleep(time.Second) // for those that must not come
+	eventually(t, time.Minute, "every line is shown", func() bool { return f.count() >= enough() }, why)
+	time.Sleep(2 * time.Second) // for those that must not come
 	if err := f.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Error(err)
 	}
@@ -126,7 +128,7 @@ func (f *follower) complete(t *testing.T) {
 	if err := f.cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 130 {
 		t.Errorf("after Ctrl-C: %v, want exit code 130", err)
 	}
-	judge(t, f.lines, f.prefix)
+	judge(t, f.lines, f.prefix, skipped)
 	if len(f.other) > 0 {
 		t.Errorf("lines that no pod wrote: %.300q", f.other)
 	}
@@ -144,7 +146,7 @@ func (f *follower) wrote(t *testing.T) uint64 {
 }
 
 // judge compares lines with what the pods wrote whose names begin so.
-func judge(t *testing.T, lines *account.Account, prefix string) {
+func judge(t *testing.T, lines *account.Account, prefix string, skipped float64) {
 	t.Helper()
 	all := filepath.Join(t.TempDir(), "journal")
 	if err := merge(all, prefix); err != nil {
@@ -154,8 +156,12 @@ func judge(t *testing.T, lines *account.Account, prefix string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Err(); err != nil {
-		t.Error(err)
+	total := v.Total
+	if uint64(float64(total.Written)*skipped) >= total.Missing {
+		total.Missing = 0
+	}
+	if total.Bad() {
+		t.Error(v.Err())
 	}
 	t.Logf("%d lives of containers: %d lines written, %d shown, missing %d, extra %d, different %d, doubled %d",
 		len(v.Streams), v.Total.Written, v.Total.Delivered, v.Total.Missing, v.Total.Extra, v.Total.Different, v.Total.Doubled)
@@ -208,7 +214,7 @@ func TestTail(t *testing.T) {
 		files, over := runs(t, "mixed-web")
 		return over && len(files) == 4
 	}, func() string { return kubectl(t, "-n", tailed, "describe", "pods") })
-	f.complete(t)
+	f.complete(t, 0)
 	for _, want := range []string{"does not answer, trying again", "answers again", victim, "exit code 3"} {
 		if !strings.Contains(f.notes.String(), want) {
 			t.Errorf("it did not say %q", want)
@@ -238,10 +244,14 @@ func queryFinished(t *testing.T) {
 		}
 	}
 	t.Logf("weir query --kube: %d bytes in %v", len(out), time.Since(began).Round(time.Millisecond))
-	judge(t, lines, "mixed-job-")
+	judge(t, lines, "mixed-job-", 0)
 }
 
-// A pod is followed over the API while kubelet rotates its log.
+// A pod is followed over the API while kubelet rotates its log. When kubelet has
+// read the old file to its end before the runtime has written its last lines
+// there, it goes on with the new one and hands out less than there was; nobody
+// who asks it can know. On a busy machine it was 84 of 94 559 lines once, and
+// none four times. What does come, comes once and as it was.
 func TestTailRotation(t *testing.T) {
 	freshNamespace(t)
 	f := tail(t, "rotated-", "pod/rotated-chatty", "--order", "arrival")
@@ -261,7 +271,7 @@ func TestTailRotation(t *testing.T) {
 		_, over := runs(t, "rotated-chatty")
 		return over
 	}, f.notes.String)
-	f.complete(t)
+	f.complete(t, 0.01)
 	if len(seen.plain) < 3 {
 		t.Errorf("kubelet hardly rotated: %v", seen.plain)
 	}
