@@ -5,15 +5,20 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/weirlog/weir/wire/export"
 )
 
 // The program under test saves more often than it would if this is set.
@@ -113,6 +118,86 @@ func TestExportKilled(t *testing.T) {
 		if left, _ := filepath.Glob(filepath.Join(dir, "one*.p*")); len(left) > 0 {
 			t.Errorf("left behind: %q", left)
 		}
+	}
+}
+
+// Ctrl-C keeps what there is, says how to go on, and the same command does.
+func TestExportInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	weir := filepath.Join(dir, "weir")
+	if err := os.Symlink(self, weir); err != nil {
+		t.Fatal(err)
+	}
+	stuck := make(chan struct{}, 10)
+	var stalls atomic.Bool
+	stalls.Store(true)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/weir/v1/export" {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", export.FrameType)
+		var out []byte
+		start, _ := strconv.ParseInt(r.FormValue("start"), 10, 64)
+		end, _ := strconv.ParseInt(r.FormValue("end"), 10, 64)
+		for at := int64(1_700_000_000e9); at < 1_700_000_010e9; at += 1e9 {
+			if at < start || at >= end {
+				continue
+			}
+			if stalls.Load() && at == 1_700_000_005e9 {
+				_, _ = w.Write(out)
+				_ = http.NewResponseController(w).Flush()
+				stuck <- struct{}{}
+				<-r.Context().Done()
+				return
+			}
+			line := fmt.Sprintf("line %d\n", at/1e9)
+			f := export.Frame{Kind: export.Data, Safe: true, Rows: 1, Raw: uint64(len(line)), First: at, Last: at}
+			out = append(f.AppendHeader(out, len(line)), line...)
+		}
+		f := export.Frame{Kind: export.End}
+		_, _ = w.Write(f.AppendHeader(out, 0))
+	}))
+	defer srv.Close()
+	to := filepath.Join(dir, "x.log")
+	run := func() (*exec.Cmd, *bytes.Buffer) {
+		cmd := exec.Command(weir, "export", "--server", srv.URL, "--parallel", "1", "--since", "2023-11-14T22:00:00Z", "--until", "2023-11-14T22:30:00Z", "--to", to)
+		cmd.Env = append(os.Environ(), "WEIR_TEST_EXPORT_SAVE=1")
+		var errOut bytes.Buffer
+		cmd.Stderr = &errOut
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return cmd, &errOut
+	}
+	cmd, errOut := run()
+	<-stuck
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Wait()
+	if cmd.ProcessState.ExitCode() != exitInterrupted || !strings.Contains(errOut.String(), "interrupted") || !strings.Contains(errOut.String(), "the same command goes on from there") || strings.Count(errOut.String(), "\n") != 1 {
+		t.Fatalf("%v: %s", err, errOut)
+	}
+	if _, err := os.Stat(to); err == nil {
+		t.Error("it has its name already")
+	}
+	stalls.Store(false)
+	cmd, errOut = run()
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, errOut)
+	}
+	got, err := os.ReadFile(to)
+	var want string
+	for i := range 10 {
+		want += fmt.Sprintf("line %d\n", 1_700_000_000+i)
+	}
+	if err != nil || string(got) != want {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 
