@@ -34,6 +34,12 @@ func (o *merged) emit(batch []show.Entry) error {
 	return nil
 }
 
+func (o *merged) text() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return fmt.Sprint(o.lines)
+}
+
 func nothing() error { return nil }
 
 func entryAt(t time.Time, line string) show.Entry { return show.Entry{Time: t.UnixNano(), Line: line} }
@@ -58,27 +64,29 @@ func TestMergeOrder(t *testing.T) {
 		put(0, "third")
 		time.Sleep(49 * time.Millisecond)
 		synctest.Wait()
-		if len(o.lines) != 0 {
-			t.Fatalf("%q passed on before the window is over", o.lines)
+		if got := o.text(); got != "[]" {
+			t.Fatalf("%s passed on before the window is over", got)
 		}
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		if got := fmt.Sprint(o.lines); got != "[first second]" {
+		if got := o.text(); got != "[first second]" {
 			t.Fatal(got)
 		}
 		put(time.Second, "late")
 		synctest.Wait()
-		if got := fmt.Sprint(o.lines); got != "[first second late]" {
+		if got := o.text(); got != "[first second late]" {
 			t.Fatalf("a late line waits: %s", got)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if got := fmt.Sprint(o.lines); got != "[first second late third]" {
+		if got := o.text(); got != "[first second late third]" {
 			t.Fatal(got)
 		}
+		o.mu.Lock()
 		if held := o.at[3].Sub(began.Add(150 * time.Millisecond)); held != 200*time.Millisecond {
 			t.Errorf("held for %s", held)
 		}
+		o.mu.Unlock()
 		m.Close()
 		if err := <-done; err != nil {
 			t.Fatal(err)
@@ -104,7 +112,7 @@ func TestMergeFuture(t *testing.T) {
 		_ = m.Put(t.Context(), []show.Entry{entryAt(now.Add(50*time.Millisecond), "a")})
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if got := fmt.Sprint(o.lines); got != "[now 2100 a b]" {
+		if got := o.text(); got != "[now 2100 a b]" {
 			t.Error(got)
 		}
 		m.Close()
@@ -127,12 +135,12 @@ func TestMergeSettles(t *testing.T) {
 		_ = m.Put(t.Context(), []show.Entry{entryAt(old.Add(1), "a")})
 		time.Sleep(399 * time.Millisecond)
 		synctest.Wait()
-		if len(o.lines) > 0 {
-			t.Errorf("not settled, but passed on: %q", o.lines)
+		if got := o.text(); got != "[]" {
+			t.Errorf("not settled, but passed on: %s", got)
 		}
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		if got := fmt.Sprint(o.lines); got != "[a b c d]" {
+		if got := o.text(); got != "[a b c d]" {
 			t.Error(got)
 		}
 		m.Close()
