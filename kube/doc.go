@@ -20,5 +20,5 @@
 // former lives the last one; it has no names for lines, so that a cut is joined
 // by the lines that come again; it does not say whether a line was written to
 // stdout or stderr; and while a log is followed it skips files that come and go
-// while its reader is slow, and sometimes the last lines before a rotation. An agent on the node has none of these limits.
+// while its reader is slow, and, it seems, sometimes the last lines before a rotation. An agent on the node has none of these limits.
 package kube
