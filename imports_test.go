@@ -34,7 +34,7 @@ var only = []struct {
 }{
 	{"k8s.io/", []string{"kube"}},
 	{"github.com/prometheus/", []string{"metrics"}},
-	{"github.com/spf13/cobra", []string{"cmd"}},
+	{"github.com/spf13/", []string{"cmd"}},
 	{"github.com/parquet-go/", []string{"columns"}},
 	{"github.com/coder/websocket", []string{"api", "read", "cmd"}},
 	{"google.golang.org/grpc", []string{"output", "gateway"}},
