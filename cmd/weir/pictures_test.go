@@ -20,7 +20,7 @@ var pictures = []struct {
 	name, command string
 	columns, rows int
 }{
-	{"tail", `weir tail shop:deploy/orders 'payments:deploy/payments' --no-follow --tail 8`, 130, 18},
+	{"tail", `weir tail shop:deploy/orders payments:deploy/payments --no-follow --tail 300 -i 'o-49001|o-4900[0-9] failed|coupon'`, 130, 18},
 	{"trace", `weir query '{namespace=~".+"} |= "d3aa960c5d7fde77239c0d03c98a22f5"' --no-pager`, 130, 24},
 	{"hits", `weir hits '{workload="deployment/orders"} | json | level="ERROR"' --by msg`, 80, 14},
 }
