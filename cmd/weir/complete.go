@@ -30,7 +30,7 @@ func attachCompletion(cmd *cobra.Command) {
 		attachCompletion(sub)
 	}
 	if cmd.ValidArgsFunction == nil && len(cmd.ValidArgs) == 0 {
-		switch name := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" "); {
+		switch name := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().CommandPath()+" "); {
 		case argumentCompletions[name] != nil:
 			cmd.ValidArgsFunction = argumentCompletions[name]
 		case strings.Contains(cmd.Use, "PATH") || strings.Contains(cmd.Use, "FILE…") || strings.Contains(cmd.Use, "FILE|DIR…"):

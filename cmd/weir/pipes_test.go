@@ -241,3 +241,57 @@ func TestUnreachable(t *testing.T) {
 		}
 	}
 }
+
+// TestCompletionWaitsNoLonger: a server that does not answer costs a moment, and
+// what it answered before is used.
+func TestCompletionWaitsNoLonger(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	slow := make(chan struct{})
+	hang := make(chan struct{}, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case hang <- struct{}{}: // the first is answered
+			_, _ = w.Write([]byte(`{"status":"success","data":["shop","pay"]}`))
+		default:
+			select {
+			case <-slow:
+			case <-r.Context().Done():
+			}
+		}
+	}))
+	t.Cleanup(func() {
+		close(slow)
+		server.CloseClientConnections()
+		server.Close()
+	})
+	ask := func() (string, time.Duration) {
+		cmd := weirProcess(t, home, "__complete", "query", "--server", server.URL, "-n", "")
+		begin := time.Now()
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out), time.Since(begin)
+	}
+	first, _ := ask()
+	if !strings.HasPrefix(first, "pay\nshop\n") {
+		t.Fatalf("answered %q", first)
+	}
+	// As if it had been a while ago.
+	files, err := filepath.Glob(filepath.Join(home, ".cache/weir/complete/*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	then := time.Now().Add(-time.Minute)
+	if err := os.Chtimes(files[0], then, then); err != nil {
+		t.Fatal(err)
+	}
+	second, took := ask()
+	if second != first {
+		t.Errorf("later %q", second)
+	}
+	if took > 20*time.Second { // of a loaded machine
+		t.Errorf("waited %v", took)
+	}
+}

@@ -8,7 +8,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"weir": main})
+	testscript.Main(m, map[string]func(){"weir": main, "kubectl-weir": main, "kubectl_complete-weir": main})
 }
 
 // TestScripts runs the stories in testdata/script: the command line as people
