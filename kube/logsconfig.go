@@ -84,21 +84,32 @@ func logsConfig(c LogsConfig) (cfg *rest.Config, name, namespace string, err err
 	rules := loadingRules(c.Kubeconfig)
 	raw, err := rules.Load()
 	if err != nil {
-		where := cmp.Or(c.Kubeconfig, os.Getenv(clientcmd.RecommendedConfigPathEnvVar), clientcmd.RecommendedHomeFile)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, "", "", fmt.Errorf("kubeconfig %s: there is no such file", where)
+			return nil, "", "", fmt.Errorf("kubeconfig %s: there is no such file", kubeconfigPath(c))
 		}
-		return nil, "", "", fmt.Errorf("kubeconfig %s: %w", where, err)
+		// client-go names the file, one of a list, too.
+		text := strings.TrimPrefix(err.Error(), fmt.Sprintf("error loading config file %q: ", kubeconfigPath(c)))
+		return nil, "", "", fmt.Errorf("kubeconfig %s: %s", kubeconfigPath(c), plain(text))
 	}
 	context := cmp.Or(c.Context, raw.CurrentContext)
 	if len(raw.Contexts) == 0 && len(raw.Clusters) == 0 && c.Kubeconfig == "" && c.Context == "" {
 		return inPod(rules)
+	}
+	if len(raw.Contexts) == 0 {
+		return nil, "", "", fmt.Errorf("kubeconfig %s: it names no cluster", kubeconfigPath(c))
 	}
 	if context == "" {
 		return nil, "", "", fmt.Errorf("the kubeconfig has no current context; name one with --context: %s", strings.Join(sortedKeys(raw.Contexts), ", "))
 	}
 	if raw.Contexts[context] == nil {
 		return nil, "", "", &UnknownContextError{context, sortedKeys(raw.Contexts)}
+	}
+	// client-go's words for these would send people after the wrong thing.
+	if name := raw.Contexts[context].Cluster; raw.Clusters[name] == nil {
+		return nil, "", "", fmt.Errorf("context %q of the kubeconfig names cluster %q, which is not in it", context, name)
+	}
+	if name := raw.Contexts[context].AuthInfo; name != "" && raw.AuthInfos[name] == nil {
+		return nil, "", "", fmt.Errorf("context %q of the kubeconfig names user %q, who is not in it", context, name)
 	}
 	cc := clientcmd.NewNonInteractiveClientConfig(*raw, context, &clientcmd.ConfigOverrides{}, rules)
 	if cfg, err = cc.ClientConfig(); err != nil {
@@ -108,6 +119,11 @@ func logsConfig(c LogsConfig) (cfg *rest.Config, name, namespace string, err err
 		return nil, "", "", fmt.Errorf("context %q of the kubeconfig: %w", context, err)
 	}
 	return cfg, clusterName(raw, context), namespace, nil
+}
+
+// kubeconfigPath is what the kubeconfig is called in messages.
+func kubeconfigPath(c LogsConfig) string {
+	return cmp.Or(c.Kubeconfig, os.Getenv(clientcmd.RecommendedConfigPathEnvVar), clientcmd.RecommendedHomeFile)
 }
 
 func clusterName(raw *clientcmdapi.Config, context string) string {

@@ -257,7 +257,7 @@ func (p *puller) decide(r raw) error {
 	held, pass := p.o.next(r)
 	if p.o.missing {
 		p.o.missing = false
-		p.c.notice(NoticeWarning, fmt.Sprintf("lines between %s and %s may be missing: the connection was cut and kubelet, which hands out the newest file only, has rotated the log since",
+		p.c.notice(NoticeError, fmt.Sprintf("lines between %s and %s may be missing: the connection was cut and kubelet, which hands out the newest file only, has rotated the log since",
 			clock(p.c.cur.newest), clock(r.ns)))
 	}
 	for _, h := range held {

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirlog/weir/kube"
@@ -18,7 +20,11 @@ import (
 // readCluster reads over the Kubernetes API.
 //
 //	targets ─▶ kubePick, one each for what differs ─▶ kube.Logs.Read ─▶ read.Merge ─▶ filters ─▶ print
-func (j *tailJob) readCluster(ctx context.Context, chosen bool) error {
+//
+// Something that is missing is told where it is, and by the exit code of a
+// command that ends by itself.
+func (j *tailJob) readCluster(parent context.Context, chosen bool) error {
+	ctx := parent
 	logs, err := j.flags.openLogs()
 	if err != nil {
 		return err
@@ -49,6 +55,7 @@ func (j *tailJob) readCluster(ctx context.Context, chosen bool) error {
 		defer cancel()
 	}
 	claims := &claims{by: make(map[claim]int)}
+	var missing atomic.Int64
 	var sources []func(context.Context, *read.Merge) error
 	for i, p := range picks {
 		if len(picks) > 1 {
@@ -59,10 +66,14 @@ func (j *tailJob) readCluster(ctx context.Context, chosen bool) error {
 			return kubeError(logs.Read(ctx, kube.Reading{
 				Pick: p, Since: j.times.from, Until: j.times.to, Tail: int64(j.tail), Previous: j.flags.previous,
 				Follow: j.live, MaxRequests: j.flags.maxRequests, Events: j.flags.events,
-			}, &tailSink{ctx, m, j.notices, j.live}))
+			}, &tailSink{ctx, m, j.notices, j.live, &missing}))
 		})
 	}
-	return j.merge(ctx, cfg, sources...)
+	err = j.merge(ctx, cfg, sources...)
+	if ends := err == nil && parent.Err() == nil || errors.Is(err, context.DeadlineExceeded); ends && missing.Load() > 0 {
+		return &exitError{exitDropped, errors.New("not everything could be read, as said above")}
+	}
+	return err
 }
 
 // tailSink puts what is read of a cluster into order.
@@ -71,6 +82,7 @@ type tailSink struct {
 	m       *read.Merge
 	notices *notices
 	live    bool // containers come and go
+	missing *atomic.Int64
 }
 
 // Lines implements kube.Sink.
@@ -80,6 +92,9 @@ func (s *tailSink) Lines(entries []show.Entry) {
 
 // Notice implements kube.Sink.
 func (s *tailSink) Notice(n kube.Notice) {
+	if n.Kind == kube.NoticeError {
+		s.missing.Add(1)
+	}
 	if s.live || n.Kind != kube.NoticeJoined && n.Kind != kube.NoticeLeft {
 		s.notices.kube(n)
 	}

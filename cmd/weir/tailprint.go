@@ -216,14 +216,14 @@ type notices struct {
 func newNotices(w io.Writer, flags *tailFlags) *notices {
 	n := &notices{w: w, quiet: flags.onlyLogLines}
 	n.color, _ = flags.colorOf(w) // wrong values were refused with stdout's
-	if n.quiet {
-		n.w = io.Discard
-	}
 	return n
 }
 
 // say tells something.
 func (n *notices) say(format string, args ...any) {
+	if n.quiet {
+		return
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	fmt.Fprintf(n.w, "%s\n", show.Printable(fmt.Sprintf(format, args...)))
@@ -231,6 +231,13 @@ func (n *notices) say(format string, args ...any) {
 
 // sign writes a line that begins with a sign, in a colour.
 func (n *notices) sign(sign, color, text string) {
+	if n.quiet {
+		return
+	}
+	n.write(sign, color, text)
+}
+
+func (n *notices) write(sign, color, text string) {
 	text = show.Printable(text)
 	if n.color {
 		text = "\x1b[" + color + "m" + sign + " " + text + "\x1b[0m"
@@ -260,6 +267,8 @@ func (n *notices) kube(k kube.Notice) {
 		n.sign("+", "32", who+k.Text)
 	case kube.NoticeLeft:
 		n.sign("-", "31", who+k.Text)
+	case kube.NoticeError:
+		n.write("!", "33", who+k.Text)
 	default:
 		n.sign("!", "33", who+k.Text)
 	}
