@@ -70,7 +70,10 @@ func (j *tailJob) readCluster(parent context.Context, chosen bool) error {
 		})
 	}
 	err = j.merge(ctx, cfg, sources...)
-	if ends := err == nil && parent.Err() == nil || errors.Is(err, context.DeadlineExceeded); ends && missing.Load() > 0 {
+	if errors.Is(err, context.DeadlineExceeded) && parent.Err() == nil {
+		err = nil // --until has come
+	}
+	if err == nil && parent.Err() == nil && missing.Load() > 0 {
 		return &exitError{exitDropped, errors.New("not everything could be read, as said above")}
 	}
 	return err
