@@ -57,11 +57,12 @@ func (c *Client) Lines(ctx context.Context, want Want, cost *Cost, f func([]show
 		size = min(size, 500)
 	}
 	seen := make(map[identity]int) // of the time where the last page ended
+	known := 0                     // how many these are
 	var edge int64
 	for {
 		n := size
 		if left > 0 {
-			n = min(n, left+len(seen))
+			n = min(n, left+known)
 		}
 		page, err := c.page(ctx, want.Query, from, to, n, forward, cost)
 		if tooMuch(err) && n > 1 {
@@ -104,7 +105,7 @@ func (c *Client) Lines(ctx context.Context, want Want, cost *Cost, f func([]show
 			// More lines of one nanosecond than a page has.
 			if size >= most {
 				cost.Warn(fmt.Sprintf("more than %d lines have the time %s; some are left out", size, time.Unix(0, edge).UTC().Format(time.RFC3339Nano)))
-				seen, edge = make(map[identity]int), 0
+				seen, known, edge = make(map[identity]int), 0, 0
 				if forward {
 					from = last + 1
 				} else {
@@ -116,11 +117,12 @@ func (c *Client) Lines(ctx context.Context, want Want, cost *Cost, f func([]show
 			continue
 		}
 		if last != edge {
-			seen, edge = make(map[identity]int), last
+			seen, known, edge = make(map[identity]int), 0, last
 		}
 		for i := range fresh {
 			if fresh[i].Time == edge {
 				seen[identify(&fresh[i])]++
+				known++
 			}
 		}
 		if forward {

@@ -18,8 +18,9 @@ type Config struct {
 	Log *slog.Logger
 	// ReadOnly leaves everything in the directory as it is, which may be one that
 	// cannot be written to: what Open tidies up stays in memory, and nothing waits
-	// for a disk. Several may read a store at a time, but not while it is open for
-	// writing. Append and Snapshot fail with ErrReadOnly.
+	// for a disk. Several may open a store at a time, but not while it is open for
+	// writing; once Open has returned, somebody else may write to it and even remove
+	// files, and what is read stays what was there. Append and Snapshot fail with ErrReadOnly.
 	ReadOnly bool
 	// Now is the clock.
 	Now func() time.Time

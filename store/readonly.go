@@ -23,6 +23,28 @@ type sharedLocker interface {
 	LockShared(name string) (io.Closer, error)
 }
 
+// letWrite gives a store that is read to whoever wants to write to it: rows that
+// were in the log are in memory now, and files that are open stay readable when
+// they are removed. So a reader that a pager holds up for hours keeps no weir from
+// starting, and has what was there when it began. With more segments than
+// a process can have open the store is kept.
+func (s *Store) letWrite() error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || uint64(len(s.segments)) > limit.Cur/4 {
+		return nil
+	}
+	for _, g := range s.segments {
+		// What is not there now fails when it is asked for.
+		if _, _, err := g.files(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		g.hold() // until the store is closed: a query's end closes files that nobody has
+	}
+	lock := s.lock
+	s.lock = nil
+	return lock.Close()
+}
+
 // readOnlyFS shows a file system and keeps every change to it in memory, where
 // nothing needs to be made durable. So recovery is the same whether a store is
 // opened for writing or not: only what it tidies up is tidied up once more by
@@ -176,7 +198,7 @@ func (r *readOnlyFS) SyncDir(string) error { return nil }
 // Free implements FS.
 func (r *readOnlyFS) Free() (uint64, error) { return r.under.Free() }
 
-// Lock implements FS: nobody may write while this reads.
+// Lock implements FS: nobody may write while this is being opened.
 func (r *readOnlyFS) Lock(name string) (io.Closer, error) {
 	if l, ok := r.under.(sharedLocker); ok {
 		return l.LockShared(name)

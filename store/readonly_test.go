@@ -110,9 +110,6 @@ func TestReadOnly(t *testing.T) {
 			b := open(t, Config{Dir: dir, ReadOnly: true}) // beside the first one
 			got := all(t, a)
 			same(t, all(t, b), got)
-			if _, err := Open(Config{Dir: dir}); !errors.Is(err, ErrLocked) {
-				t.Errorf("opened for writing while it is read: %v", err)
-			}
 			if _, err := a.Append(t.Context(), []record.Part{batch([]line{{labels: "a=b", time: 1}})}); !errors.Is(err, ErrReadOnly) {
 				t.Errorf("append: %v", err)
 			}
@@ -137,6 +134,47 @@ func TestReadOnly(t *testing.T) {
 				t.Errorf("opened for reading while it is written: %v", err)
 			}
 		})
+	}
+}
+
+// A writer may start beside a reader, and take away all that it reads: the reader
+// has what was there when it was opened.
+func TestReadOnlyBesideWriter(t *testing.T) {
+	dir := t.TempDir()
+	storeWith(t, dir, 300)
+	r := open(t, Config{Dir: dir, ReadOnly: true})
+	want := all(t, r)
+	if len(want) != 300 {
+		t.Fatalf("%d rows", len(want))
+	}
+	w := open(t, Config{Dir: dir, MinFree: -1})
+	if _, err := Open(Config{Dir: dir, ReadOnly: true}); !errors.Is(err, ErrLocked) {
+		t.Errorf("opened for reading while it is written: %v", err)
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for i := range 50 {
+		mustSend(t, w, someLine(rnd, 1000+i))
+	}
+	if err := w.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	same(t, all(t, r), want)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// A retention of everything, a disk full of something else, rm: all the same.
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		return os.Remove(path)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, all(t, r), want)
+	if r.Stats().DamagedPages != 0 {
+		t.Error("files that were removed are taken for damaged ones")
 	}
 }
 

@@ -94,6 +94,12 @@ func Open(cfg Config) (*Store, error) {
 		s.closeFiles()
 		return nil, fmt.Errorf("open store: %w", err)
 	}
+	if cfg.ReadOnly {
+		if err := s.letWrite(); err != nil {
+			s.closeFiles()
+			return nil, fmt.Errorf("open store: %w", err)
+		}
+	}
 	s.watchDisk() // before anything is taken
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
@@ -140,7 +146,9 @@ func (s *Store) closeFiles() error {
 		g.closeFiles()
 	}
 	s.mu.Unlock()
-	errs = append(errs, s.lock.Close())
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
 	return errors.Join(errs...)
 }
 

@@ -82,6 +82,10 @@ func secretFrom(file, env string) (string, error) {
 	return strings.TrimRight(string(b), "\r\n"), err
 }
 
+// startPatience is how long a store may be in use by a process that does not
+// answer yet: it opens the store before it listens.
+const startPatience = 3 * time.Second
+
 // open returns a client of the cluster or server that was named, else of this
 // host's process, else of a store that no process has, else of the cluster of
 // the kubeconfig.
@@ -97,17 +101,29 @@ func (f *sourceFlags) open(ctx context.Context, want wanted, errOut io.Writer) (
 		return nil, err
 	}
 	c := &read.Client{What: "the weir on " + state, Page: 50_000, Local: true, Weir: true, Base: "http://weir", Agent: "weir/" + version()}
-	if runs(state) {
-		c.HTTP = adminClient(state)
-		c.Explain = func(err error) error { return adminError(state, err) }
-		before := damagedPages(state)
-		c.Damaged = func() int64 { return max(0, damagedPages(state)-before) }
-		return c, nil
-	}
-	// Nothing is written: several may ask, and nobody waits for the disk.
-	s, err := openForCommand(dir, func(c *store.Config) { c.ReadOnly = true })
-	if err != nil {
-		return nil, err
+	var s *store.Store
+	for deadline := time.Now().Add(startPatience); ; {
+		if runs(state) {
+			c.HTTP = adminClient(state)
+			c.Explain = func(err error) error { return adminError(state, err) }
+			before := damagedPages(state)
+			c.Damaged = func() int64 { return max(0, damagedPages(state)-before) }
+			return c, nil
+		}
+		// Nothing is written: several may ask, and nobody waits for the disk.
+		s, err = openForCommand(dir, func(c *store.Config) { c.ReadOnly = true })
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, store.ErrLocked) || time.Now().After(deadline) {
+			return nil, err
+		}
+		// It is being opened by a process that is about to answer.
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 	servers, err := newAPI(&keeper{Store: s, dir: dir}, &config.Listen{Limits: config.ListenLimits{QueryTime: config.Forever}}, slog.New(slog.DiscardHandler), nil)
 	if err != nil {

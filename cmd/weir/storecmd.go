@@ -93,10 +93,20 @@ func openForCommand(dir string, check func(*store.Config)) (*store.Store, error)
 	}
 	s, err := store.Open(c)
 	if errors.Is(err, store.ErrLocked) {
-		return nil, &exitError{exitUnreachable, fmt.Errorf("%s is in use by another process that does not answer on the socket of its state directory; name that with --state", dir)}
+		return nil, &exitError{exitUnreachable, lockedError(dir)}
 	}
 	return s, err
 }
+
+// lockedError says that a store is in use by a process that cannot be asked; it
+// is store.ErrLocked.
+type lockedError string
+
+func (e lockedError) Error() string {
+	return string(e) + " is in use by another process that does not answer on the socket of its state directory; name that with --state"
+}
+
+func (lockedError) Is(target error) bool { return target == store.ErrLocked }
 
 // storeReport is what `weir store check` has found.
 type storeReport struct {
