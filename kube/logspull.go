@@ -89,7 +89,7 @@ func (c *container) pull(ctx context.Context, a ask, whole bool) error {
 	defer body.Close()
 	c.rd.back()
 	p := puller{c: c, o: c.cur.overlap(a.same), buf: make([]byte, readBuffer), live: a.follow, known: a.previous && c.whole}
-	err = p.read(body)
+	err = p.read(ctx, body)
 	if err == nil && whole {
 		p.rest()
 	}
@@ -115,13 +115,16 @@ type puller struct {
 	out   []show.Entry
 }
 
-func (p *puller) read(body io.Reader) error {
+func (p *puller) read(ctx context.Context, body io.Reader) error {
 	for {
 		n, err := body.Read(p.buf[p.n:])
 		p.n += n
 		if n > 0 {
 			if e := p.lines(); e != nil {
 				return e
+			}
+			if p.live {
+				p.c.grown(ctx, n)
 			}
 		}
 		switch {

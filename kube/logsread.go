@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -43,6 +44,8 @@ type reader struct {
 	denied     map[string]bool // namespaces of which it was told that logs are not allowed
 	failed     error           // the first container whose log could not be read at all
 	read       int             // containers whose log could be read
+
+	rotated atomic.Bool // it was told that kubelet rotates what is followed
 }
 
 type containerKey struct {
@@ -90,7 +93,8 @@ type container struct {
 	current bool
 	// whole says that the former life was read to its end: what kubelet says of
 	// its log, which may be gone, is no news.
-	whole bool
+	whole    bool
+	rotation rotation
 
 	mu       sync.Mutex
 	status   condition
