@@ -13,7 +13,13 @@ var (
 	loggerKey = []byte("logger")
 	stackKey  = []byte("stacktrace")
 	timeKey   = []byte("time")
+	levelKey  = []byte("level")
+	dateKey   = []byte("$date")
+	pidKey    = []byte("pid")
 )
+
+// klogLevels are klog's letters in the words of the label level.
+var klogLevels = [128]string{'I': "info", 'W': "warn", 'E': "error", 'F': "fatal"}
 
 // klog takes a line apart that begins as klog's do:
 //
@@ -38,7 +44,11 @@ func (p *Painter) klog(line []byte) bool {
 	}
 	space := bytes.LastIndexByte(line[:end], ' ')
 	caller := line[space+1 : end]
-	if space < 16 || bytes.IndexByte(caller, ':') <= 0 {
+	if space < 21 || bytes.IndexByte(caller, ':') <= 0 || !digits(line[15:21]) {
+		return false
+	}
+	pid := bytes.Trim(line[21:space], " ")
+	if !digits(pid) {
 		return false
 	}
 	l := &p.line
@@ -56,6 +66,10 @@ func (p *Painter) klog(line []byte) bool {
 	if at := time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC).UnixNano(); !p.isNow(at, false) {
 		l.pieces = append(l.pieces, piece{key: timeKey, val: line[1:21]})
 	}
+	l.pieces = append(l.pieces, piece{key: levelKey, val: bytesOf(klogLevels[line[0]]), severity: l.severity})
+	if string(pid) != "1" { // the only one in its container
+		l.pieces = append(l.pieces, piece{key: pidKey, val: pid})
+	}
 	l.pieces = append(l.pieces, piece{key: callerKey, val: caller})
 	rest := bytes.TrimPrefix(line[end+1:], []byte(" "))
 	if len(rest) > 0 && rest[0] == '"' { // "message" key="value"
@@ -68,6 +82,15 @@ func (p *Painter) klog(line []byte) bool {
 	}
 	l.message, l.rank = rest, 1
 	return true
+}
+
+func digits(p []byte) bool {
+	for _, c := range p {
+		if c-'0' > 9 {
+			return false
+		}
+	}
+	return len(p) > 0
 }
 
 func twoDigits(p []byte) (int, bool) {
@@ -101,7 +124,7 @@ func (p *Painter) console(line []byte) bool {
 	}
 	l := &p.line
 	l.severity = sev
-	l.pieces = append(l.pieces, piece{key: timeKey, val: when, hidden: p.isNow(ns, zoned)})
+	l.pieces = append(l.pieces, piece{key: timeKey, val: when, hidden: p.isNow(ns, zoned)}, piece{key: levelKey, val: level, severity: sev})
 	// What stands before a caller is the logger's name.
 	for i, at := 0, rest; i < 2; i++ {
 		word, after, more := bytes.Cut(at, []byte("\t"))
@@ -168,4 +191,39 @@ func stampLen(line []byte) int {
 		}
 	}
 	return 0
+}
+
+// said returns the length of the time and the level that a line of text begins
+// with, as Python's and Java's libraries write them, if both stand before the line
+// already and something follows; else 0.
+func (p *Painter) said(line []byte, sev record.Severity) int {
+	stamp := stampLen(line)
+	if stamp < len("2006-01-02 15:04:05") || sev == 0 {
+		return 0
+	}
+	start := stamp
+	for start < len(line) && line[start] == ' ' {
+		start++
+	}
+	end := start
+	for end < len(line) && line[end] != ' ' {
+		end++
+	}
+	word, rest := line[start:end], bytes.TrimLeft(line[end:], " ")
+	if start == stamp || len(rest) == 0 || rest[0] <= ' ' {
+		return 0
+	}
+	if n := len(word); n > 2 && word[0] == '[' && word[n-1] == ']' {
+		word = word[1 : n-1]
+	}
+	if len(word) < 4 || !usualLevel(word) || bytes.ContainsAny(word, "abcdefghijklmnopqrstuvwxyz") {
+		return 0
+	}
+	when := bytes.TrimSuffix(bytes.TrimPrefix(line[:stamp], []byte("[")), []byte("]"))
+	level, ok := stage.ParseLevel(word)
+	ns, zoned, timed := p.stamps.Parse(when)
+	if !ok || !timed || levelIndex(level) != levelIndex(sev) || !p.isNow(ns, zoned) {
+		return 0
+	}
+	return len(line) - len(rest)
 }

@@ -18,8 +18,10 @@ func (p *Painter) appendLine(dst []byte, it *Item, sev record.Severity) []byte {
 	l := &p.line
 	message := l.message
 	start := len(dst)
-	if n := 0; !l.structured && p.style.Color {
-		if n = stampLen(message); n > 0 {
+	if n := 0; !l.structured {
+		if n = p.said(message, sev); n > 0 {
+			message = message[n:]
+		} else if n = stampLen(message); n > 0 && p.style.Color {
 			dst = append(dst, dim...)
 			dst = AppendPlain(dst, message[:n])
 			dst = append(dst, reset...)
@@ -37,7 +39,8 @@ func (p *Painter) appendLine(dst []byte, it *Item, sev record.Severity) []byte {
 	} else {
 		for i := range l.pieces {
 			pc := &l.pieces[i]
-			if pc.hidden || pc.severity != 0 && levelIndex(pc.severity) == levelIndex(sev) ||
+			if pc.hidden || pc.severity != 0 && levelIndex(pc.severity) == levelIndex(sev) && usualLevel(pc.val) ||
+				pc.number && l.severity != 0 ||
 				pc.kind == text && it.Who != nil && len(pc.val) > 0 && string(pc.val) == it.Who.pod && (string(pc.key) == "hostname" || string(pc.key) == "host" || string(pc.key) == "pod") {
 				pc.hidden = true
 				continue
@@ -49,7 +52,7 @@ func (p *Painter) appendLine(dst []byte, it *Item, sev record.Severity) []byte {
 			w.add(pc)
 		}
 		for i := range it.Pairs {
-			if pair := &it.Pairs[i]; !l.has(pair.Key) {
+			if pair := &it.Pairs[i]; !l.says(pair.Key, pair.Val) {
 				pc := piece{key: bytesOf(pair.Key), val: pair.Val}
 				if isBlock(&pc) {
 					l.pieces = append(l.pieces, pc)
@@ -73,9 +76,11 @@ func (p *Painter) appendLine(dst []byte, it *Item, sev record.Severity) []byte {
 	return dst
 }
 
-func (l *parsed) has(key string) bool {
+// says reports whether a line has a key with that value; numbers and objects may
+// be written in other ways.
+func (l *parsed) says(key string, val []byte) bool {
 	for i := range l.pieces {
-		if string(l.pieces[i].key) == key && l.pieces[i].parent == nil {
+		if pc := &l.pieces[i]; string(pc.key) == key && pc.parent == nil && (pc.kind != text || bytes.Equal(pc.val, val)) {
 			return true
 		}
 	}
@@ -163,6 +168,14 @@ func appendKey(dst []byte, pc *piece) []byte {
 	if pc.parent != nil && string(pc.parent) != "fields" {
 		dst = append(AppendPlain(dst, pc.parent), '.')
 	}
+	for _, c := range pc.key {
+		if c == ' ' || c == '"' || c == '=' { // it would look like other keys and values
+			return appendQuoted(dst, pc.key)
+		}
+	}
+	if len(pc.key) == 0 {
+		return append(dst, `""`...)
+	}
 	return AppendPlain(dst, pc.key)
 }
 
@@ -188,6 +201,10 @@ func (p *Painter) appendValue(dst []byte, pc *piece) []byte {
 	if !quote {
 		return AppendPlain(dst, val)
 	}
+	return appendQuoted(dst, val)
+}
+
+func appendQuoted(dst, val []byte) []byte {
 	dst = append(dst, '"')
 	for {
 		i := bytes.IndexByte(val, '"')

@@ -123,7 +123,7 @@ func TestFields(t *testing.T) {
 
 func TestPairs(t *testing.T) {
 	it := Item{Body: []byte(`{"msg":"x","a":"1"}`), Pairs: []Pair{{"a", []byte("2")}, {"b", []byte("3 4")}, {"s", []byte("r\n\tt")}}}
-	if got := paintOne(Style{Times: "none"}, it); got != "      x a=1 b=\"3 4\"\n        s:\n          r\n              t\n" {
+	if got := paintOne(Style{Times: "none"}, it); got != "      x a=1 a=2 b=\"3 4\"\n        s:\n          r\n              t\n" {
 		t.Errorf("%q", got)
 	}
 }

@@ -27,6 +27,7 @@ type piece struct {
 	kind        pieceKind
 	severity    record.Severity // what a level means; 0 for other pieces
 	hidden      bool            // it says what stands before the line
+	number      bool            // a level again, as a number: hidden if there is a word
 }
 
 type pieceKind uint8
@@ -82,8 +83,10 @@ const (
 	timeRole
 	levelRole
 	messageRole
-	noise    // formats' versions, and levels as numbers beside words
-	unfolded // an object whose members are shown one by one
+	versionRole // of a format
+	schemaRole  // an object with the version of a format
+	numberRole  // a level as a number, usually beside its word
+	unfolded    // an object whose members are shown one by one
 )
 
 // roleOf returns what a key of the line itself stands for, and for messages
@@ -110,8 +113,12 @@ func roleOf(key []byte) (role, int) {
 		return timeRole, 0
 	case "level", "severity", "lvl", "loglevel", "logLevel", "log.level", "log_level", "levelname", "severity_text", "severityText", "Level", "LogLevel", "@l", "priority", "s":
 		return levelRole, 0
-	case "@version", "ecs.version", "level_value", "levelno", "ecs":
-		return noise, 0
+	case "@version", "ecs.version":
+		return versionRole, 0
+	case "ecs":
+		return schemaRole, 0
+	case "level_value", "levelno":
+		return numberRole, 0
 	case "err", "error", "exception", "fields":
 		return unfolded, 0
 	}
@@ -196,6 +203,9 @@ func (p *Painter) members(line, parent []byte) {
 // of errors, of a level, of Rust's fields, and where there are texts with
 // several rows.
 func unfold(key, val []byte) bool {
+	if len(bytes.TrimSpace(val[1:len(val)-1])) == 0 {
+		return false // nothing of it would be there
+	}
 	if r, rank := roleOf(key); r == unfolded || r == messageRole && rank == 6 {
 		return true
 	}
@@ -236,7 +246,10 @@ func (p *Painter) add(parent, key, val []byte, kind pieceKind) {
 	case timeRole:
 		switch {
 		case kind == nested:
-			pc.hidden = bytes.HasPrefix(val, []byte(`{"$date"`)) // MongoDB's
+			if date, kind, ok := p.descend(val, dateKey); ok && kind == text { // MongoDB's
+				ns, zoned, ok := p.stamps.Parse(date)
+				pc.hidden = ok && p.isNow(ns, zoned)
+			}
 		case len(val) > 0:
 			ns, zoned, ok := p.stamps.Parse(val)
 			pc.hidden = ok && p.isNow(ns, zoned)
@@ -250,10 +263,56 @@ func (p *Painter) add(parent, key, val []byte, kind pieceKind) {
 				}
 			}
 		}
-	case noise:
-		pc.hidden = true
+	case versionRole:
+		pc.hidden = kind != nested
+	case schemaRole:
+		pc.hidden = kind == nested && onlyVersion(val)
+	case numberRole:
+		pc.number = true
 	}
 	l.pieces = append(l.pieces, pc)
+}
+
+// onlyVersion reports whether an object has a version and nothing else.
+func onlyVersion(object []byte) bool {
+	var r json.Reader
+	r.Reset(object)
+	r.Enter('{')
+	for {
+		name, _, more := r.Name()
+		if !more {
+			return true
+		}
+		if string(object[name.Off:name.End()]) != "version" {
+			return false
+		}
+		if _, ok := r.Skip(); !ok {
+			return false
+		}
+	}
+}
+
+// usualLevel reports whether a level says nothing but what is shown for it: one of
+// the usual words, or bunyan's and syslog's numbers. Others stay to be seen.
+func usualLevel(val []byte) bool {
+	var buf [13]byte
+	word := bytes.TrimSpace(val)
+	if len(word) > len(buf) {
+		return false
+	}
+	for i, c := range word {
+		if c-'A' < 26 {
+			c |= 0x20
+		}
+		buf[i] = c
+	}
+	switch string(buf[:len(word)]) {
+	case "trace", "trc", "t", "debug", "dbg", "d", "info", "inf", "i", "information", "informational",
+		"warn", "warning", "wrn", "w", "error", "err", "e", "severe", "fatal", "ftl", "f", "critical", "crit", "c",
+		"10", "20", "30", "40", "50", "60", "3", "4", "6", "7":
+		return true
+	}
+	return false
 }
 
 func levelOf(key, val []byte) (record.Severity, bool) {
