@@ -99,7 +99,8 @@ func (f *sourceFlags) openCluster(ctx context.Context, want wanted, chosen bool,
 		fmt.Fprintf(errOut, "reading %s through its API; nothing is kept\n", logs)
 	}
 	r := f.kubeReading(logs, want, errOut)
-	dir, err := os.MkdirTemp("", "weir-kube-")
+	sweepTemporary()
+	dir, err := os.MkdirTemp("", temporaryStores)
 	if err != nil {
 		return nil, fmt.Errorf("make a temporary store: %w", err)
 	}
