@@ -156,7 +156,7 @@ func runContext(ctx context.Context, flags *contextFlags, text string, out, errO
 	}
 	pages := flags.page(ctx, out, errOut)
 	w := bufio.NewWriterSize(pages, 64<<10)
-	p, err := newAroundPrinter(&flags.outputFlags, w, out, expr)
+	p, err := newAroundPrinter(&flags.outputFlags, w, out, expr, flags.oneNamespace() && flags.scope != "node")
 	if err != nil {
 		return err
 	}
@@ -354,12 +354,13 @@ type aroundPrinter struct {
 	blocks int
 }
 
-func newAroundPrinter(f *outputFlags, w *bufio.Writer, out io.Writer, expr *logql.LogExpr) (*aroundPrinter, error) {
+func newAroundPrinter(f *outputFlags, w *bufio.Writer, out io.Writer, expr *logql.LogExpr, oneNamespace bool) (*aroundPrinter, error) {
 	o, err := f.options(out)
 	if err != nil {
 		return nil, err
 	}
 	o.Include = append(o.Include, needles(expr)...)
+	o.OneNamespace = oneNamespace
 	a := &aroundPrinter{w: w, format: o.Format, color: o.Color}
 	a.hw = bufio.NewWriter(&a.held)
 	a.p, err = newPrinter(a.hw, o)

@@ -81,7 +81,7 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 	}()
 
 	cmd := newRoot()
-	cmd.SetArgs(args)
+	cmd.SetArgs(joinTimestamps(args))
 	cmd.SetIn(in)
 	cmd.SetOut(out)
 	cmd.SetErr(errOut)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // --zone must work in images without zones
@@ -47,6 +48,17 @@ func (f *outputFlags) addLooks(cmd *cobra.Command) {
 		panic(err) // it is there
 	}
 	c.StringVar(&f.color, "color", "auto", "auto, always or never")
+}
+
+// joinTimestamps makes -t=short of -t short: -t alone is a flag, so that the style
+// would be taken for an argument.
+func joinTimestamps(args []string) []string {
+	for i := 0; i+1 < len(args) && args[i] != "--"; i++ {
+		if (args[i] == "-t" || args[i] == "--timestamps") && slices.Contains(show.TimeStyles, args[i+1]) {
+			args = slices.Concat(args[:i], []string{args[i] + "=" + args[i+1]}, args[i+2:])
+		}
+	}
+	return args
 }
 
 // addPager adds the flag of commands that print through a pager.

@@ -149,11 +149,12 @@ func runQuery(ctx context.Context, flags *queryFlags, text string, out, errOut i
 	case around && flags.reverse:
 		return usageError("-C shows lines in the order of time; leave out --reverse")
 	case around:
-		q.around, err = newAroundPrinter(&flags.outputFlags, w, out, q.log)
+		q.around, err = newAroundPrinter(&flags.outputFlags, w, out, q.log, flags.oneNamespace() && flags.scope != "node")
 	default:
 		var o show.Options
 		if o, err = flags.options(out); err == nil {
 			o.Include = append(o.Include, needles(q.log)...)
+			o.OneNamespace = flags.oneNamespace()
 			q.options = o
 			q.p, err = newPrinter(w, o)
 		}

@@ -315,3 +315,36 @@ func TestExactness(t *testing.T) {
 		}
 	}
 }
+
+// A style of times may stand behind -t with a space, and nothing else changes.
+func TestJoinTimestamps(t *testing.T) {
+	for in, want := range map[string]string{
+		"query -t short {a=b}":   "query -t=short {a=b}",
+		"tail --timestamps none": "tail --timestamps=none",
+		"query -t {a=b}":         "query -t {a=b}",
+		"tail -t web":            "tail -t web",
+		"tail -- -t short":       "tail -- -t short",
+		"tail -t":                "tail -t",
+	} {
+		args := strings.Fields(in)
+		if got := strings.Join(joinTimestamps(args), " "); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+		if strings.Join(args, " ") != in {
+			t.Errorf("%s: the arguments were changed", in)
+		}
+	}
+}
+
+func TestYears(t *testing.T) {
+	for in, want := range map[string]time.Duration{"1y": 365 * 24 * time.Hour, "10y": 3650 * 24 * time.Hour} {
+		if got, err := parseSpan(in); got != want || err != nil {
+			t.Errorf("%s: %v, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"y", "-1y", "300y", "1.5y", "1y2d"} {
+		if got, err := parseSpan(in); err == nil {
+			t.Errorf("%s: %v", in, got)
+		}
+	}
+}

@@ -154,6 +154,9 @@ func appendSparklines(dst []byte, series []read.Series, step time.Duration, widt
 			}
 			r.last = shortNumber(v)
 		}
+		if lo > hi { // none is a number
+			lo, hi = math.NaN(), math.NaN()
+		}
 		r.min, r.max = shortNumber(lo), shortNumber(hi)
 		rows[i] = r
 		nameWidth = max(nameWidth, utf8.RuneCountInString(r.name))

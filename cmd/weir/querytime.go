@@ -87,6 +87,11 @@ func (q *query) times() error {
 
 func parseSpan(s string) (time.Duration, error) {
 	var d config.Duration
+	if years, ok := strings.CutSuffix(s, "y"); ok { // as LogQL has them
+		if n, err := strconv.ParseUint(years, 10, 8); err == nil {
+			s = strconv.FormatUint(n*365, 10) + "d"
+		}
+	}
 	if err := d.UnmarshalText([]byte(s)); err != nil {
 		return 0, fmt.Errorf("want a duration such as 15m, 2h or 7d")
 	}

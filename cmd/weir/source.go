@@ -57,7 +57,7 @@ func (f *sourceFlags) add(cmd *cobra.Command) {
 	c.StringVar(&f.context, "context", "", "context of the kubeconfig; implies --kube")
 	c.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file; implies --kube (default KUBECONFIG, else ~/.kube/config)")
 	c.StringVar(&f.kubeMost, "kube-max", "", "most bytes of logs that are fetched from a cluster to be asked (default 1GiB)")
-	c.StringArrayVarP(&f.namespaces, "namespace", "n", nil, "only this namespace; may be repeated")
+	c.StringSliceVarP(&f.namespaces, "namespace", "n", nil, "only this namespace; may be repeated")
 	c.BoolVarP(&f.all, "all-namespaces", "A", false, "all namespaces of the cluster, not only the context's; a store has them all")
 	for _, name := range []string{"kube", "context", "kubeconfig"} {
 		cmd.MarkFlagsMutuallyExclusive("server", name)
@@ -66,6 +66,10 @@ func (f *sourceFlags) add(cmd *cobra.Command) {
 	cmd.MarkFlagsMutuallyExclusive("namespace", "all-namespaces")
 	c.StringVar(&f.ca, "ca", "", "file with CA certificates (PEM) for the server, instead of the system's")
 }
+
+// oneNamespace reports whether all lines are of one namespace, which need not be
+// said of each.
+func (f *sourceFlags) oneNamespace() bool { return len(f.namespaces) == 1 && !f.all }
 
 func flagOrEnv(value, env string) string {
 	if value != "" {
