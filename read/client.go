@@ -115,7 +115,7 @@ func (c *Client) Get(ctx context.Context, path string, form url.Values, into any
 		return err
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(into); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

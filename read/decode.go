@@ -17,8 +17,9 @@ import (
 	wirejson "github.com/weirlog/weir/wire/json"
 )
 
-// maxAnswer bounds an answer in memory, in bytes.
-const maxAnswer = 1 << 30
+// maxAnswer bounds an answer in memory, in bytes: weir gives at most 64 MiB of
+// lines at a time, six times that if every byte of them is escaped, and Loki less.
+const maxAnswer = 512 << 20
 
 // readAnswer reads a body; size is its length if that is known, else negative.
 func readAnswer(r io.Reader, size int64) ([]byte, error) {
@@ -39,7 +40,8 @@ func readAnswer(r io.Reader, size int64) ([]byte, error) {
 			return nil, fmt.Errorf("it has more than %d MiB", maxAnswer>>20)
 		}
 		if len(b) == cap(b) {
-			b = slices.Grow(b, max(len(b), 1<<20)) // twice as much
+			// Twice as much, but no more than there can be.
+			b = slices.Grow(b, min(max(len(b), 1<<20), maxAnswer+1-len(b)))
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirlog/weir/config"
+	"github.com/weirlog/weir/wire/line"
 )
 
 // Exit codes. Also in docs/reference/cli.md and `weir help exit-codes`.
@@ -103,17 +104,21 @@ func run(args []string, in io.Reader, out, errOut io.Writer) int {
 		return exitConfig
 	case errors.As(err, &coded):
 		if msg := err.Error(); msg != "" { // the code says it all
-			fmt.Fprintf(errOut, "weir: %v\n", msg)
+			fmt.Fprintf(errOut, "weir: %s\n", printableText(msg))
 		}
 		return coded.code
 	case isUsage(err):
-		fmt.Fprintf(errOut, "weir: %v\nSee 'weir --help'\n", err)
+		fmt.Fprintf(errOut, "weir: %s\nSee 'weir --help'\n", printableText(err.Error()))
 		return exitUsage
 	default:
-		fmt.Fprintf(errOut, "weir: %v\n", err)
+		fmt.Fprintf(errOut, "weir: %s\n", printableText(err.Error()))
 		return exitFailed
 	}
 }
+
+// printableText is a text with several rows as a terminal may have it: servers
+// write errors, too.
+func printableText(s string) string { return string(line.AppendSafe(nil, []byte(s), false)) }
 
 // asPlugin says that this is kubectl weir: help says so, and what reads looks
 // at the cluster first.

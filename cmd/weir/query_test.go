@@ -216,6 +216,42 @@ func TestQueryServerErrors(t *testing.T) {
 	}
 }
 
+// What a server writes into its errors and labels does not reach the terminal as
+// it is.
+func TestServersErrorsAreEscaped(t *testing.T) {
+	for _, status := range []int{400, 403, 500, 503} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "\x1b[2Jgone\x07 \u202eevil", status)
+		}))
+		for _, args := range [][]string{{"query", `{app="x"}`}, {"labels"}, {"series"}, {"volume"}, {"hits"}, {"context", `{app="x"}`}, {"export", `{app="x"}`, "--to", "-"}} {
+			var out, errOut bytes.Buffer
+			run(append(args, "--server", srv.URL), nil, &out, &errOut)
+			if s := out.String() + errOut.String(); strings.ContainsAny(s, "\x1b\x07\u202e") || !strings.Contains(s, "gone") {
+				t.Errorf("%d %s: %q", status, args, s)
+			}
+		}
+		srv.Close()
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/labels"):
+			io.WriteString(w, `{"status":"success","data":["app"]}`)
+		case strings.HasSuffix(r.URL.Path, "/values"):
+			io.WriteString(w, `{"status":"success","data":["\u001b[2J`+strings.Repeat("x", 100_000)+`"]}`)
+		case strings.HasSuffix(r.URL.Path, "/series"):
+			io.WriteString(w, `{"status":"success","data":[]}`)
+		default:
+			io.WriteString(w, `{"status":"success","data":{"resultType":"streams","result":[]}}`)
+		}
+	}))
+	defer srv.Close()
+	var out, errOut bytes.Buffer
+	run([]string{"query", `{app="y"}`, "--server", srv.URL}, nil, &out, &errOut)
+	if s := errOut.String(); strings.Contains(s, "\x1b") || len(s) > 1000 || !strings.Contains(s, "there is ") {
+		t.Errorf("%.300q", s)
+	}
+}
+
 func TestQueryAnswerThatIsNone(t *testing.T) {
 	for _, text := range []string{"", "hello", `{"status":"success","data":{"resultType":"streams","result":[{"stream":{},"values":[["x","y"]]}]}}`, `{"status":"success","data":{"resultType":"odd","result":[]}}`} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) }))

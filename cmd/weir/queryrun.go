@@ -232,7 +232,7 @@ func (q *query) nothing(ctx context.Context) error {
 		return &exitError{exitFailed, errors.New(msg)}
 	}
 	if msg != "" {
-		fmt.Fprintln(q.errOut, msg)
+		fmt.Fprintln(q.errOut, printableText(msg))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weirlog/weir/logql"
+	"github.com/weirlog/weir/show"
 )
 
 // lookback is how far from the range it is looked for where there are logs: what
@@ -85,7 +86,13 @@ func (a *asking) wrongValue(ctx context.Context, sel *logql.Selector) string {
 		if len(like) == 0 {
 			like = values
 		}
-		some := like[:min(5, len(like))]
+		some := slices.Clone(like[:min(5, len(like))])
+		for i, v := range some {
+			some[i] = show.Printable(v)
+			if r := []rune(some[i]); len(r) > 60 {
+				some[i] = string(r[:59]) + "…"
+			}
+		}
 		more := ""
 		if len(some) < len(like) {
 			more = ", …"

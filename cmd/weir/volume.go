@@ -481,7 +481,7 @@ func bar(share float64, width int) string {
 // reason.
 func (a *asking) nothingIn(ctx context.Context) {
 	why := a.whyNothing(ctx)
-	fmt.Fprintln(a.errOut, "nothing found"+why)
+	fmt.Fprintln(a.errOut, printableText("nothing found"+why))
 }
 
 // sortedNames returns the names of all labels of the streams.
