@@ -71,7 +71,7 @@ type Pick struct {
 	Node string
 	// Objects of which the pod must belong to one; none means every pod.
 	Objects []Object
-	// Keep is asked once for each container; nil means all.
+	// Keep is asked for each container, more than once if its pod waits for a node; nil means all.
 	Keep func(*show.Stream) bool
 	// Init and Ephemeral containers are read, too.
 	Init, Ephemeral bool

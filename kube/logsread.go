@@ -149,7 +149,7 @@ func (rd *reader) pick(o *corev1.Pod, existing bool) (fresh []*container) {
 			rd.pods[o.UID] = p
 		}
 	}
-	if why := unschedulable(o); why != "" && p == nil && rd.r.Follow {
+	if why := unschedulable(o); why != "" && p == nil && rd.r.Follow && rd.keeps(o, load) {
 		t := newTarget(o, load, "")
 		delete(t.stream.Labels, "container")
 		t.stream = show.NewStream(t.stream.Labels)
@@ -158,6 +158,16 @@ func (rd *reader) pick(o *corev1.Pod, existing bool) (fresh []*container) {
 		rd.notice(NoticeWarning, t.stream, "waits for a node: "+plain(why))
 	}
 	return fresh
+}
+
+// keeps reports whether any of a pod's containers would be read.
+func (rd *reader) keeps(o *corev1.Pod, load string) bool {
+	for _, seen := range podContainers(o) {
+		if rd.r.wanted(&seen) && (rd.r.Keep == nil || rd.r.Keep(newTarget(o, load, seen.name).stream)) {
+			return true
+		}
+	}
+	return false
 }
 
 // owners are what a pod belongs to.

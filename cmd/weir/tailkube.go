@@ -56,6 +56,7 @@ func (j *tailJob) readCluster(parent context.Context, chosen bool) error {
 	}
 	claims := &claims{by: make(map[claim]int)}
 	var missing atomic.Int64
+	planned := &planned{picks: len(picks)}
 	var sources []func(context.Context, *read.Merge) error
 	for i, p := range picks {
 		if len(picks) > 1 {
@@ -66,7 +67,7 @@ func (j *tailJob) readCluster(parent context.Context, chosen bool) error {
 			return kubeError(logs.Read(ctx, kube.Reading{
 				Pick: p, Since: j.times.from, Until: j.times.to, Tail: int64(j.tail), Previous: j.flags.previous,
 				Follow: j.live, MaxRequests: j.flags.maxRequests, Events: j.flags.events,
-			}, &tailSink{ctx, m, j.notices, j.live, &missing}))
+			}, &tailSink{ctx, m, j.notices, j.live, &missing, planned}))
 		})
 	}
 	err = j.merge(ctx, cfg, sources...)
@@ -86,6 +87,30 @@ type tailSink struct {
 	notices *notices
 	live    bool // containers come and go
 	missing *atomic.Int64
+	planned *planned
+}
+
+// planned counts what several readings found.
+type planned struct {
+	mu                sync.Mutex
+	picks, containers int
+}
+
+// Planned implements kube.Planner: silence is explained.
+func (s *tailSink) Planned(n int) {
+	p := s.planned
+	p.mu.Lock()
+	p.picks--
+	p.containers += n
+	none := p.picks == 0 && p.containers == 0
+	p.mu.Unlock()
+	switch {
+	case !none:
+	case s.live:
+		s.notices.say("no container matches yet; waiting for one")
+	default:
+		s.notices.say("no container matches")
+	}
 }
 
 // Lines implements kube.Sink.
