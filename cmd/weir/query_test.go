@@ -223,7 +223,7 @@ func TestServersErrorsAreEscaped(t *testing.T) {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "\x1b[2Jgone\x07 \u202eevil", status)
 		}))
-		for _, args := range [][]string{{"query", `{app="x"}`}, {"labels"}, {"series"}, {"volume"}, {"hits"}, {"context", `{app="x"}`}, {"export", `{app="x"}`, "--to", "-"}} {
+		for _, args := range [][]string{{"query", `{app="x"}`}, {"labels"}, {"series"}, {"volume"}, {"hits"}, {"context", `{app="x"}`}, {"export", `{app="x"}`, "--to", "-", "--since", "1h"}} {
 			var out, errOut bytes.Buffer
 			run(append(args, "--server", srv.URL), nil, &out, &errOut)
 			if s := out.String() + errOut.String(); strings.ContainsAny(s, "\x1b\x07\u202e") || !strings.Contains(s, "gone") {
