@@ -112,6 +112,11 @@ func (q *query) runLines(ctx context.Context) (found int, err error) {
 	if want.Limit == 0 {
 		want.Forward = !q.flags.reverse
 	}
+	if q.inBulk() {
+		if found, ok, err := q.runBulk(ctx); ok {
+			return found, err
+		}
+	}
 	want.From, want.To = q.span()
 	turn := want.Forward == q.flags.reverse // the pages come in the other order
 	var held []show.Entry
