@@ -39,6 +39,13 @@ type Follow struct {
 	// Tail is how many of the last lines of each container are read at the
 	// beginning; negative means all.
 	Tail int
+	// Match finds some of Expr's lines. If it is set, the last lines of the
+	// beginning are its, with Around of Expr's before and after each.
+	Match  *logql.LogExpr
+	Around int
+	// Empty is called if there is nothing at the beginning of what goes on; it
+	// may be nil.
+	Empty func(context.Context)
 	// Live goes on until the context or Until ends it.
 	Live bool
 	// Keep is asked about streams; nil means all.

@@ -43,6 +43,9 @@ func (f *Follow) history(ctx context.Context) error {
 		f.floor = min(f.floor, f.latest+1)
 	}
 	if entries == 0 && f.Live {
+		if f.Empty != nil {
+			f.Empty(ctx)
+		}
 		if names, err := f.Client.Names(ctx, from, to); err == nil {
 			f.nothing(names)
 		}
@@ -80,6 +83,10 @@ func (f *Follow) beginning(ctx context.Context, from, to int64) (int, error) {
 		return 0, err
 	case len(containers) > 0 && len(containers) <= maxContainers:
 		entries, err = f.ofEach(ctx, containers, from, to)
+	case f.Match != nil && f.Around > 0 && len(containers) > 0:
+		if containers, err = f.matching(ctx, from, to); err == nil {
+			entries, err = f.ofEach(ctx, containers, from, to)
+		}
 	default:
 		entries, err = f.newest(ctx, f.Expr, max(f.Client.Page, f.Tail), from, to)
 		entries = lastOfEach(entries, f.Tail)
@@ -148,6 +155,21 @@ func (f *Follow) containers(ctx context.Context, from, to int64) ([]map[string]s
 	return slices.Collect(maps.Values(by)), nil
 }
 
+// matching returns what has the newest matches.
+func (f *Follow) matching(ctx context.Context, from, to int64) ([]map[string]string, error) {
+	entries, err := f.newest(ctx, f.Match, max(f.Client.Page, f.Tail), from, to)
+	by := make(map[string]map[string]string)
+	had := make(map[*show.Stream]bool)
+	for i := range entries {
+		if s := entries[i].Stream; !had[s] && len(by) < maxContainers {
+			had[s] = true
+			c := containerOf(s.Labels)
+			by[show.LabelText(c)] = c
+		}
+	}
+	return slices.Collect(maps.Values(by)), err
+}
+
 // ofEach gets the last lines of each of some containers.
 func (f *Follow) ofEach(ctx context.Context, containers []map[string]string, from, to int64) ([]show.Entry, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -188,6 +210,9 @@ func (f *Follow) ofOne(ctx context.Context, labels map[string]string, from, to i
 		return nil, err
 	}
 	expr := logql.Narrow(f.Expr, sel.Matchers())
+	if f.Match != nil && f.Around > 0 {
+		return f.around(ctx, expr, logql.Narrow(f.Match, sel.Matchers()), from, to)
+	}
 	return f.newest(ctx, expr, f.Tail, from, to)
 }
 

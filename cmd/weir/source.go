@@ -78,6 +78,15 @@ func flagOrEnv(value, env string) string {
 	return os.Getenv(env)
 }
 
+// serverURL is the server that was named, "" if there is none. A flag that names
+// another source goes before the environment.
+func (f *sourceFlags) serverURL() string {
+	if f.server == "" && f.state != "" {
+		return ""
+	}
+	return flagOrEnv(f.server, "WEIR_SERVER")
+}
+
 func secretFrom(file, env string) (string, error) {
 	if file == "" {
 		return os.Getenv(env), nil
@@ -97,7 +106,7 @@ func (f *sourceFlags) open(ctx context.Context, want wanted, errOut io.Writer) (
 	if is, chosen := f.cluster(); is {
 		return f.openCluster(ctx, want, chosen, errOut)
 	}
-	if server := flagOrEnv(f.server, "WEIR_SERVER"); server != "" {
+	if server := f.serverURL(); server != "" {
 		return f.remote(server)
 	}
 	state, dir, err := f.place(errOut)

@@ -20,6 +20,7 @@ import (
 	"github.com/weirlog/weir/logql"
 	"github.com/weirlog/weir/read"
 	"github.com/weirlog/weir/record"
+	"github.com/weirlog/weir/show"
 	"github.com/weirlog/weir/stage"
 )
 
@@ -96,7 +97,7 @@ kubeconfig. A line on stderr says which.`,
 	f.Int64Var(&flags.tail, "tail", 20, "last lines of each container at the beginning; -1 for all (default 20; -1 with --since, --until)")
 	f.BoolVar(&flags.noFollow, "no-follow", false, "end when everything there is has been shown")
 	f.BoolVarP(&flags.follow, "follow", "f", true, "go on as new lines come; it is the default")
-	f.IntVarP(&flags.around, "around", "C", 0, "with -i or --level: lines of the same container before and after each match")
+	f.IntVarP(&flags.around, "around", "C", 0, "with -i or --level: lines of the same container before and after each match; of a store --tail counts matches")
 	f.BoolVarP(&flags.previous, "previous", "p", false, "in a cluster: first the log of the container's former life")
 	f.BoolVar(&flags.init, "init-containers", true, "in a cluster: init containers, too")
 	f.BoolVar(&flags.ephemeral, "ephemeral-containers", true, "in a cluster: ephemeral containers, too")
@@ -151,6 +152,7 @@ func runTail(ctx context.Context, flags *tailFlags, cmd *cobra.Command, args []s
 		return err
 	}
 	o.Include = j.match.include
+	o.OneNamespace = j.oneNamespace()
 	p, err := newPrinter(w, o)
 	if err != nil {
 		return err
@@ -215,6 +217,14 @@ func (j *tailJob) arguments(args []string) error {
 				return &exitError{exitUsage, err}
 			}
 			j.targets = append(j.targets, t)
+		}
+	}
+	if j.flags.times == "default" {
+		// A word behind -t, which pflag takes only with =.
+		if i := slices.IndexFunc(j.targets, func(t read.Target) bool {
+			return t.Kind == "" && t.Namespace == "" && slices.Contains(show.TimeStyles, t.Name)
+		}); i >= 0 {
+			j.flags.times, j.targets = j.targets[i].Name, slices.Delete(j.targets, i, i+1)
 		}
 	}
 	if n := len(j.files); n > 0 && len(j.targets) > 0 || j.stdin && len(j.targets)+n > 0 {
@@ -327,6 +337,26 @@ func (j *tailJob) options(cmd *cobra.Command) error {
 	return nil
 }
 
+// oneNamespace reports whether all lines are of one namespace that was named, so
+// that it need not stand in front of each.
+func (j *tailJob) oneNamespace() bool {
+	if len(j.targets) == 0 {
+		return len(j.filter.Namespaces) == 1
+	}
+	one := ""
+	for i := range j.targets {
+		ns := j.targets[i].Namespace
+		if ns == "" && len(j.filter.Namespaces) == 1 {
+			ns = j.filter.Namespaces[0]
+		}
+		if ns == "" || ns == "*" || one != "" && ns != one {
+			return false
+		}
+		one = ns
+	}
+	return true
+}
+
 func splitCommas(list []string) []string {
 	var out []string
 	for _, s := range list {
@@ -386,14 +416,23 @@ type lineMatch struct {
 // stages are what the flags say, as stages of LogQL for the server; with -C it
 // must send all lines, so that there is something around the matches.
 func (j *tailJob) stages() string {
+	if j.flags.around > 0 {
+		return j.excludeStage()
+	}
+	return j.excludeStage() + j.matchStages()
+}
+
+func (j *tailJob) excludeStage() string {
+	if len(j.flags.exclude) == 0 {
+		return ""
+	}
+	return " !~ " + quoteLogQL(anyRegexpOf(j.flags.exclude))
+}
+
+// matchStages are what makes a line a match.
+func (j *tailJob) matchStages() string {
 	var b strings.Builder
 	f := j.flags
-	if len(f.exclude) > 0 {
-		fmt.Fprintf(&b, " !~ %s", quoteLogQL(anyRegexpOf(f.exclude)))
-	}
-	if f.around > 0 {
-		return b.String()
-	}
 	if len(f.include) > 0 {
 		fmt.Fprintf(&b, " |~ %s", quoteLogQL(anyRegexpOf(f.include)))
 	}

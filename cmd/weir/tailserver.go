@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirlog/weir/logql"
@@ -17,7 +19,7 @@ import (
 //
 //	targets ─▶ read.Names ─▶ queries ─▶ read.Follow, one each ─▶ read.Merge ─▶ print
 func (j *tailJob) readServer(ctx context.Context, c *read.Client, chosen bool) error {
-	exprs, err := j.queries(ctx, c)
+	exprs, matches, err := j.queries(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -40,6 +42,7 @@ func (j *tailJob) readServer(ctx context.Context, c *read.Client, chosen bool) e
 		cfg.Window = 0 // it comes in order
 	}
 	same := sameStages(exprs)
+	var empty atomic.Int32
 	var sources []func(context.Context, *read.Merge) error
 	for i, e := range exprs {
 		sources = append(sources, func(ctx context.Context, m *read.Merge) error {
@@ -47,6 +50,14 @@ func (j *tailJob) readServer(ctx context.Context, c *read.Client, chosen bool) e
 				Client: c, Expr: e, From: j.times.from, Until: j.times.to, Tail: j.tail, Live: live,
 				Put:    m.Put,
 				Notice: func(text string) { j.notices.sign("!", "33", text) },
+			}
+			if len(matches) > 0 {
+				f.Match, f.Around = matches[i], j.flags.around
+			}
+			f.Empty = func(ctx context.Context) {
+				if int(empty.Add(1)) == len(exprs) {
+					j.notices.say("nothing yet%s; waiting for lines that match", j.reasons(ctx, c))
+				}
 			}
 			if same {
 				f.Keep = notAmong(exprs[:i])
@@ -67,11 +78,11 @@ func (j *tailJob) readServer(ctx context.Context, c *read.Client, chosen bool) e
 	return err
 }
 
-// queries makes the queries.
-func (j *tailJob) queries(ctx context.Context, c *read.Client) ([]*logql.LogExpr, error) {
+// queries makes the queries; with -C, those that find the matches, too.
+func (j *tailJob) queries(ctx context.Context, c *read.Client) (all, matches []*logql.LogExpr, err error) {
 	labels, err := c.Names(ctx, 0, 0)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	names := read.NewNames(labels)
 	if !c.Local && !names.Has("service_name") {
@@ -80,15 +91,21 @@ func (j *tailJob) queries(ctx context.Context, c *read.Client) ([]*logql.LogExpr
 			names.Anything = strings.Trim(all, "{}")
 		}
 	}
-	exprs, err := names.Queries(j.targets, &j.filter, j.text+j.stages(), c.Local)
-	var se *logql.SyntaxError
-	if errors.As(err, &se) {
-		return nil, queryError(j.text+j.stages(), err)
+	ask := func(stages string) ([]*logql.LogExpr, error) {
+		exprs, err := names.Queries(j.targets, &j.filter, j.text+stages, c.Local)
+		var se *logql.SyntaxError
+		if errors.As(err, &se) {
+			return nil, queryError(j.text+stages, err)
+		}
+		if err != nil {
+			return nil, &exitError{exitUsage, err}
+		}
+		return exprs, nil
 	}
-	if err != nil {
-		return nil, &exitError{exitUsage, err}
+	if all, err = ask(j.stages()); err == nil && j.flags.around > 0 {
+		matches, err = ask(j.excludeStage() + j.matchStages())
 	}
-	return exprs, nil
+	return all, matches, err
 }
 
 // announce says what is read.
@@ -113,31 +130,79 @@ func (j *tailJob) nothing(ctx context.Context, c *read.Client) {
 	case !c.Local:
 		msg += " in the last hour; --since 24h looks further back"
 	}
+	j.notices.say("%s", msg+j.reasons(ctx, c))
+}
+
+// reasons says which of the names that were given there are not, and which they
+// may be meant for; "" if all are there.
+func (j *tailJob) reasons(ctx context.Context, c *read.Client) string {
+	msg := ""
 	near := func(label, value, typed string) {
 		values, err := c.Values(ctx, label, 0, 0)
-		if err != nil || slices.Contains(values, value) {
+		if err != nil || len(values) == 0 || slices.Contains(values, value) {
 			return
 		}
+		msg += fmt.Sprintf("; there is no %s", typed)
 		if best := nearestName(value, values); best != "" {
-			msg += fmt.Sprintf("; there is no %s, did you mean %s?", typed, best)
+			msg += fmt.Sprintf(", did you mean %s?", best)
+		} else if label == "namespace" {
+			msg += ": there are " + someOf(values)
 		}
 	}
-	for _, t := range j.targets {
-		switch t.Kind {
+	for i := range j.targets {
+		switch t := &j.targets[i]; t.Kind {
 		case "":
+			msg += podReason(ctx, c, t.Name)
 		case "pod", "node":
 			near(t.Kind, t.Name, t.Kind+"/"+t.Name)
 		default:
 			near("workload", t.Kind+"/"+t.Name, t.Kind+"/"+t.Name)
 		}
-		if t.Namespace != "" && t.Namespace != "*" {
-			near("namespace", t.Namespace, "namespace "+t.Namespace)
+		if ns := j.targets[i].Namespace; ns != "" && ns != "*" {
+			near("namespace", ns, "namespace "+ns)
 		}
 	}
 	for _, ns := range j.filter.Namespaces {
 		near("namespace", ns, "namespace "+ns)
 	}
-	j.notices.say("%s", msg)
+	return msg
+}
+
+// podReason says that no pod's name matches a regular expression, if so, and what
+// is like it.
+func podReason(ctx context.Context, c *read.Client, expr string) string {
+	re, err := regexp.Compile(expr)
+	if err != nil {
+		return ""
+	}
+	pods, err := c.Values(ctx, "pod", 0, 0)
+	if err != nil || slices.ContainsFunc(pods, re.MatchString) {
+		return ""
+	}
+	if len(pods) == 0 {
+		return "; no pod is known there"
+	}
+	msg := "; no pod matches " + expr
+	names := slices.Clone(pods)
+	if workloads, err := c.Values(ctx, "workload", 0, 0); err == nil {
+		for _, w := range workloads {
+			_, name, _ := strings.Cut(w, "/")
+			names = append(names, name)
+		}
+	}
+	if best := nearestName(expr, names); best != "" {
+		return msg + ", did you mean " + best + "?"
+	}
+	return msg + ": there are " + someOf(pods)
+}
+
+// someOf lists the first few of some names.
+func someOf(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d others", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 // notAmong returns a test for streams that none of the queries finds for sure.
