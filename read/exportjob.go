@@ -60,7 +60,7 @@ const (
 	maxSlice = 256 << 20 // bytes of lines in a slice of a weir, whose blocks are read whole
 	minSlice = 16 << 20
 	// queued is how many bytes wait for their turn at most, beside what is next.
-	queued = 128 << 20
+	queued = 24 << 20
 )
 
 // Run exports. Warnings of the server are in cost. What is written when it fails

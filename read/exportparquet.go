@@ -14,7 +14,7 @@ import (
 )
 
 // groupBytes is how many bytes of lines end a row group.
-const groupBytes = 64 << 20
+const groupBytes = 16 << 20
 
 // groups makes row groups, each a Parquet file like a store's segments: its rows
 // are sorted by stream and time.

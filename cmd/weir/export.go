@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -51,7 +52,8 @@ same command is given again: every line comes once. Until it is complete the fil
 is called FILE.partial, and FILE.plan beside it says how far it is.
 
 The columns of CSV are time, level, labels and line; --columns names others, which
-may be labels. What the fields of JSON lines and the columns of Parquet files mean
+may be labels. Fields are as they were logged, byte for byte: unlike weir query
+-o csv it puts no ' before what a spreadsheet takes for a formula. What the fields of JSON lines and the columns of Parquet files mean
 is in docs/export.md.`,
 		Example: `  weir export --to all.jsonl.zst
   weir export '{namespace="shop"} |= "error"' --since 7d --to errors.csv
@@ -231,11 +233,28 @@ func runExport(ctx context.Context, flags *exportFlags, text string, out, errOut
 	if x.parallel == 0 {
 		x.parallel = runtime.GOMAXPROCS(0)
 	}
+	defer boundMemory(x.parallel)()
 	err = flags.use(ctx, want, errOut, func(c *read.Client) error { return x.run(ctx, c) })
 	if errors.Is(err, context.Canceled) {
 		return nil // Ctrl-C
 	}
 	return err
+}
+
+// boundMemory has the collector run more often: what an export keeps is little
+// beside what it makes, and so it costs little. The function that is returned ends
+// it. What the environment says stands.
+func boundMemory(parallel int) func() {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return func() {}
+	}
+	percent := debug.SetGCPercent(25)
+	limit := debug.SetMemoryLimit(-1)
+	debug.SetMemoryLimit(min(limit, int64(90+85*parallel)<<20))
+	return func() {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+	}
 }
 
 // query is what the source is asked for.
