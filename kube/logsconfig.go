@@ -213,7 +213,7 @@ func logsClient(cfg *rest.Config) (*http.Client, error) {
 		proxy = tc.Proxy
 	}
 	t := &http.Transport{
-		Proxy: proxy, DialContext: dial, TLSClientConfig: tlsConfig,
+		Proxy: proxy, DialContext: gathering(dial), TLSClientConfig: tlsConfig,
 		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 8,
 		ForceAttemptHTTP2:  true,
 		DisableCompression: tc.DisableCompression,

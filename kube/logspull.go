@@ -116,8 +116,19 @@ type puller struct {
 }
 
 func (p *puller) read(ctx context.Context, body io.Reader) error {
+	var before time.Time
 	for {
 		n, err := body.Read(p.buf[p.n:])
+		if p.live && err == nil && n < readBuffer {
+			// kubelet sends a line at a time, and each costs as much as hundreds that
+			// come together. When lines are close together, some are waited for.
+			if now := time.Now(); now.Sub(before) < gather {
+				time.Sleep(gather)
+				before = time.Now()
+			} else {
+				before = now
+			}
+		}
 		p.n += n
 		if n > 0 {
 			if e := p.lines(); e != nil {
