@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -131,7 +132,7 @@ func (k *kubeSink) put() {
 		err = errors.New(res.Failures[0].Reason)
 	}
 	if err != nil {
-		k.cancel(fmt.Errorf("temporary store: %w", err))
+		k.cancel(fmt.Errorf("temporary store in %s (TMPDIR names another place): %w", os.TempDir(), err))
 	}
 }
 
