@@ -52,9 +52,9 @@ same command is given again: every line comes once. Until it is complete the fil
 is called FILE.partial, and FILE.plan beside it says how far it is.
 
 The columns of CSV are time, level, labels and line; --columns names others, which
-may be labels. Fields are as they were logged, byte for byte: unlike weir query
--o csv it puts no ' before what a spreadsheet takes for a formula. What the fields of JSON lines and the columns of Parquet files mean
-is in docs/export.md.`,
+may be labels. They are as they were logged, byte for byte: unlike 'weir query
+-o csv', export puts no ' before what a spreadsheet would take for a formula.
+docs/export.md says what the fields of JSON lines and the columns of Parquet mean.`,
 		Example: `  weir export --to all.jsonl.zst
   weir export '{namespace="shop"} |= "error"' --since 7d --to errors.csv
   weir export '{app="shop"}' -s 2026-11-01 -u 2026-12-01 --to november/ -o parquet --part 1d
