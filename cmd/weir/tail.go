@@ -95,6 +95,7 @@ kubeconfig. A line on stderr says which.`,
 	f.StringArrayVarP(&flags.exclude, "exclude", "e", nil, "no lines that this regular expression matches; of several, any of them")
 	f.StringVar(&flags.level, "level", "", "only lines at least this severe: "+strings.Join(levelNames, ", "))
 	f.Int64Var(&flags.tail, "tail", 20, "last lines of each container at the beginning; -1 for all (default 20; -1 with --since, --until)")
+	f.Lookup("tail").DefValue = "0" // the text has it
 	f.BoolVar(&flags.noFollow, "no-follow", false, "end when everything there is has been shown")
 	f.BoolVarP(&flags.follow, "follow", "f", true, "go on as new lines come; it is the default")
 	f.IntVarP(&flags.around, "around", "C", 0, "with -i or --level: lines of the same container before and after each match; of a store --tail counts matches")
