@@ -311,6 +311,7 @@ func TestOtherDestinations(t *testing.T) {
 			}
 			a.term()
 			a.start()
+			a.ready() // the first life may have delivered all: a program is not ended orderly before it has begun
 			delivered(t, d, a, n.journal, g.finish(false))
 			d.clean(n.journal)
 			a.term()
