@@ -406,7 +406,7 @@ func (a *agent) kill9() { a.t.Helper(); a.signal(syscall.SIGKILL) }
 func (a *agent) term() {
 	a.t.Helper()
 	if code := a.signal(syscall.SIGTERM); code != 0 {
-		a.t.Errorf("exit code %d after SIGTERM", code)
+		a.t.Errorf("after SIGTERM: %v (exit code %d)", a.cmd.ProcessState, code)
 	}
 }
 
