@@ -40,7 +40,13 @@ type Token struct {
 	counts atomic.Pointer[[]atomic.Uint64] // output number × NumStatus + status
 	done   atomic.Bool
 	since  time.Time
+	told   func(*Tally) // by Done; may be nil
 }
+
+// NewToken returns a token that no Tracker has, for an input without positions:
+// a push that is answered when its records are safe. told is called once, by the
+// last Done, with what was counted; it must not block.
+func NewToken(told func(*Tally)) *Token { return &Token{told: told} }
 
 // Expect makes room to count for outputs 0 … outputs-1. Call it before the
 // first Count; the Tracker may look at the token meanwhile.
@@ -92,6 +98,11 @@ func (t *Token) Done() {
 	}
 	if t.done.Swap(true) {
 		panic("ack: token done twice")
+	}
+	if t.told != nil {
+		var sum Tally
+		t.addTo(&sum)
+		t.told(&sum)
 	}
 }
 

@@ -243,3 +243,21 @@ func BenchmarkTrackDoneAdvance(b *testing.B) {
 		tr.Advance(&sum)
 	}
 }
+
+func TestNewTokenTells(t *testing.T) {
+	var told []Tally
+	tok := NewToken(func(sum *Tally) { told = append(told, *sum) })
+	tok.Expect(2)
+	tok.CountRead(3)
+	tok.Count(1, Delivered, 2)
+	tok.Hold()
+	tok.Done()
+	if told != nil {
+		t.Fatal("told while it was held")
+	}
+	tok.Count(1, DeadRejected, 1)
+	tok.Done()
+	if len(told) != 1 || told[0].Read != 3 || told[0].Outputs[1][Delivered] != 2 || told[0].Outputs[1][DeadRejected] != 1 {
+		t.Errorf("told %+v", told)
+	}
+}

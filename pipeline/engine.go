@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
@@ -315,7 +316,8 @@ type sink struct {
 }
 
 func (s sink) Get() *record.Batch {
-	if s.e.cfg.Budget.spent() || s.e.graph.Load().full() {
+	// What is pushed may go to outputs that have room: Put looks.
+	if s.e.cfg.Budget.spent() || !s.run.pushed && s.e.graph.Load().full() {
 		return nil
 	}
 	s.run.batches.Add(1)
@@ -324,7 +326,34 @@ func (s sink) Get() *record.Batch {
 
 func (s sink) Room() <-chan struct{} { return s.e.cfg.Budget.Room() }
 
-func (s sink) Put(ctx context.Context, b *record.Batch) error { return s.e.put(ctx, b) }
+func (s sink) Put(ctx context.Context, b *record.Batch) error {
+	if s.run.pushed {
+		if err := s.e.awaitRoom(ctx); err != nil {
+			b.Abandon()
+			return err
+		}
+	}
+	return s.e.put(ctx, b, s.run.pushed)
+}
+
+// ErrFull is Put's answer to an input that is pushed to: an output that some of
+// the records go to has no room.
+var ErrFull = errors.New("an output's queue is full")
+
+// awaitRoom waits for the outputs that pushes wait for.
+func (e *Engine) awaitRoom(ctx context.Context) error {
+	for {
+		room := e.cfg.Budget.Room() // before the look
+		if !e.graph.Load().waits() {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrFull, ctx.Err())
+		}
+	}
+}
 
 func (e *Engine) release(b *record.Batch) {
 	n := b.Charge()
@@ -334,8 +363,9 @@ func (e *Engine) release(b *record.Batch) {
 	}
 }
 
-// put runs the steps, freezes and routes the batch.
-func (e *Engine) put(ctx context.Context, b *record.Batch) error {
+// put runs the steps, freezes and routes the batch. One that was pushed may be
+// refused.
+func (e *Engine) put(ctx context.Context, b *record.Batch, pushed bool) error {
 	if err := ctx.Err(); err != nil {
 		b.Abandon()
 		return err
@@ -359,7 +389,12 @@ func (e *Engine) put(ctx context.Context, b *record.Batch) error {
 	b.SetCharge(int64(b.Size()))
 	e.cfg.Budget.charge(b.Charge())
 	b.Freeze()
-	g.route(b)
+	masks := g.masks(b, b.Live())
+	if pushed && g.refuses(b.Live(), masks) {
+		b.Abandon() // with what was counted on its tokens
+		return ErrFull
+	}
+	g.route(b, masks)
 	b.Release()
 	return nil
 }

@@ -22,6 +22,12 @@ type Finisher interface {
 	Finish(ctx context.Context) error
 }
 
+// Pushed is an Input that others push to: it can refuse, and cannot come back
+// for more. To it a full output shows as Put's ErrFull, not as Get's nil.
+type Pushed interface {
+	Pushed() bool
+}
+
 // Stage is one step of the pipeline. Process changes the batch in place and
 // must not keep it; it is called by one goroutine at a time. An error means
 // that the step itself is broken for this batch; the batch goes on as the step
@@ -51,8 +57,12 @@ type Deliverer interface {
 type Policy uint8
 
 const (
-	// Wait: inputs stop reading until there is room.
-	Wait Policy = iota
+	// Auto: inputs that read wait, pushes are refused.
+	Auto Policy = iota
+	// Wait: inputs stop reading until there is room; pushes wait for it as well.
+	Wait
+	// Reject is Auto: what can be read again waits.
+	Reject
 	// Drop: new records are dropped for this output and counted.
 	Drop
 )
@@ -116,7 +126,35 @@ func (g *Graph) Check() error {
 // full reports whether an output that must not lose anything has no room.
 func (g *Graph) full() bool {
 	for _, o := range g.Outputs {
+		if o.WhenFull != Drop && o.Queue.Full() {
+			return true
+		}
+	}
+	return false
+}
+
+// waits reports whether an output that pushes wait for has no room.
+func (g *Graph) waits() bool {
+	for _, o := range g.Outputs {
 		if o.WhenFull == Wait && o.Queue.Full() {
+			return true
+		}
+	}
+	return false
+}
+
+// refuses reports whether an output that some of the records go to has no room
+// for what is pushed. masks is what Graph.masks says of them.
+func (g *Graph) refuses(live []uint32, masks []uint64) bool {
+	if len(live) == 0 {
+		return false
+	}
+	var any uint64
+	for _, m := range masks {
+		any |= m
+	}
+	for at, o := range g.Outputs {
+		if (masks == nil || any>>at&1 == 1) && (o.WhenFull == Auto || o.WhenFull == Reject) && o.Queue.Full() {
 			return true
 		}
 	}
@@ -125,15 +163,11 @@ func (g *Graph) full() bool {
 
 // route gives every live record of the frozen batch to its outputs' queues and
 // counts what goes nowhere. The caller is a user of the batch.
-func (g *Graph) route(b *record.Batch) {
+func (g *Graph) route(b *record.Batch, masks []uint64) {
 	live := b.Live()
 	var dropped []uint32
 	if n := b.NumRecords(); n > len(live) {
 		dropped = complement(live, n)
-	}
-	var masks []uint64
-	if len(g.Routes) > 0 && len(live) > 0 {
-		masks = g.masks(b, live)
 	}
 	for at, o := range g.Outputs {
 		record.CountRecords(b, dropped, o.Index, ack.DroppedStep)
@@ -155,8 +189,12 @@ func (g *Graph) route(b *record.Batch) {
 	}
 }
 
-// masks returns for every live record the set of outputs it goes to.
+// masks returns for every live record the set of outputs it goes to, nil if that
+// is all of them.
 func (g *Graph) masks(b *record.Batch, live []uint32) []uint64 {
+	if len(g.Routes) == 0 || len(live) == 0 {
+		return nil
+	}
 	masks := make([]uint64, len(live))
 	for k, i := range live {
 		for _, r := range g.Routes {

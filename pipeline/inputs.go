@@ -16,6 +16,7 @@ type inputRun struct {
 	done    chan struct{} // closed when Run has returned err
 	err     error
 	leaving bool // StopInput has it; guarded by Engine.mu
+	pushed  bool // the input is pushed to: see Pushed
 
 	batches atomic.Int64 // taken from the sink and not released
 	release func(*record.Batch)
@@ -60,6 +61,9 @@ func (e *Engine) live() (n int, err error) {
 func (e *Engine) startInput(ctx context.Context, id string, in Input) {
 	ctx, cancel := context.WithCancel(ctx)
 	run := &inputRun{in: in, cancel: cancel, done: make(chan struct{})}
+	if p, ok := in.(Pushed); ok {
+		run.pushed = p.Pushed()
+	}
 	run.release = func(b *record.Batch) {
 		e.release(b)
 		run.batches.Add(-1)
