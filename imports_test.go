@@ -19,7 +19,7 @@ const module = "github.com/weirlog/weir"
 var levels = map[string]int{
 	"record": 0, "ack": 0,
 	"cri": 1, "stage": 1, "logql": 1, "columns": 1, "wire": 1, "show": 1,
-	"tail": 2, "kube": 2, "checkpoint": 2, "buffer": 2, "output": 2, "store": 2, "demo": 2,
+	"tail": 2, "kube": 2, "checkpoint": 2, "buffer": 2, "output": 2, "store": 2, "demo": 2, "gateway": 2,
 	"deliver": 3, "pipeline": 3, "api": 3, "read": 3,
 	"config": 4, "cmd": 4, "e2e": 4, "bench": 4, "deploy": 4,
 }
