@@ -290,6 +290,7 @@ type Sanitizer struct {
 	table  [256]byte // what each byte becomes
 	noLead string    // bytes that must not come first
 	max    int       // bytes
+	extra  string    // bytes that the configuration's own text may hold besides
 }
 
 const nameBytes = "abcdefghijklmnopqrstuvwxyz0123456789-_."
@@ -327,7 +328,7 @@ func newSanitizer(what, allowed string, fold bool, noLead string, maxLen int) *S
 // fits reports whether text of the configuration may stand in a name.
 func (s *Sanitizer) fits(text string) bool {
 	for i := range len(text) {
-		if s.table[text[i]] != text[i] {
+		if s.table[text[i]] != text[i] && strings.IndexByte(s.extra, text[i]) < 0 {
 			return false
 		}
 	}
