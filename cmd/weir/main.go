@@ -182,6 +182,7 @@ line, keeps them, and delivers them to the backends people run.
 		{"inside", dlqCommand()},
 		{"config", checkCommand()},
 		{"config", configCommand()},
+		{"tools", sendCommand()},
 		{"tools", completionCommand()},
 		{"tools", manifestsCommand()},
 		{"tools", manCommand()},
