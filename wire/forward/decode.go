@@ -42,7 +42,6 @@ type Decoder struct {
 	stream uint16 // the one before
 	chunks []record.Span
 	good   int
-	packed bool
 
 	rec entry
 }
