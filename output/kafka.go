@@ -69,6 +69,9 @@ type Kafka struct {
 	enc   *encoders // nil for raw
 	lines bool      // enc makes lines
 	works chan *kafkaWork
+	// retries is how often a batch is tried again within a Send after brokers
+	// said no: about 6 s.
+	retries int
 
 	mu     sync.Mutex
 	gen    *kafkaClient
@@ -93,7 +96,7 @@ func NewKafka(c KafkaConfig) (*Kafka, error) {
 	if _, err := kafkaCodec(c.Compression); err != nil {
 		return nil, err
 	}
-	o := &Kafka{conf: c, log: c.Logger, topic: c.Topic, works: make(chan *kafkaWork, 4)}
+	o := &Kafka{conf: c, log: c.Logger, topic: c.Topic, works: make(chan *kafkaWork, 4), retries: 6}
 	switch c.Format {
 	case "", "json":
 		e := jsonl.New(c.JSON)

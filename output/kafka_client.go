@@ -187,7 +187,7 @@ func (o *Kafka) acquire() (*kafkaClient, error) {
 			kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerBatchCompression(codec), kgo.ProducerBatchMaxBytes(int32(o.conf.MaxMessage)),
 			// Send waits for all of its records and bounds them.
 			kgo.MaxBufferedRecords(1<<30), kgo.ProducerLinger(2*time.Millisecond),
-			kgo.RecordRetries(20), kgo.UnknownTopicRetries(2), kgo.ProduceRequestTimeout(min(10*time.Second, o.conf.Timeout)),
+			kgo.RecordRetries(o.retries), kgo.UnknownTopicRetries(2), kgo.ProduceRequestTimeout(min(10*time.Second, o.conf.Timeout)),
 			// A Send that gives up leaves nothing behind.
 			kgo.AllowIdempotentProduceCancellation(),
 			kgo.MetadataMinAge(250*time.Millisecond),
@@ -295,6 +295,10 @@ func (l *lastTrouble) note(err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var ke *kerr.Error
+	if !errors.As(err, &ke) && errors.As(l.err, &ke) && time.Since(l.at) < 5*time.Second {
+		return // what a broker says tells more than how the connection ended
+	}
 	l.err, l.at = err, time.Now()
 }
 
