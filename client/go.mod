@@ -1,0 +1,3 @@
+module github.com/weirlog/weir/client
+
+go 1.25.0
