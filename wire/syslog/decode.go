@@ -57,18 +57,17 @@ type Decoder struct {
 
 // message is the one at hand. Its spans are of d.b's buffer.
 type message struct {
-	pri      int // negative: none
-	time     int64
-	hasTime  bool
-	host     record.Span
-	app      record.Span
-	procid   record.Span
-	msgid    record.Span
-	body     record.Span
-	data     []param
-	size     int
-	bad      bool // is no syslog
-	overflow bool
+	pri     int // negative: none
+	time    int64
+	hasTime bool
+	host    record.Span
+	app     record.Span
+	procid  record.Span
+	msgid   record.Span
+	body    record.Span
+	data    []param
+	size    int
+	bad     bool // is no syslog
 }
 
 // param is a parameter of structured data.
