@@ -37,6 +37,14 @@ const (
 	// DeadExpired: the output's retry.for has passed; the dead-letter queue
 	// has it.
 	DeadExpired
+	// Buffered: the output's disk buffer has it durably. It is finished for its
+	// input, not for the output: the buffer accounts for it from there on.
+	Buffered
+	// DroppedExpired: it waited in the disk buffer longer than it may.
+	DroppedExpired
+	// DroppedDamaged: it was in the disk buffer, and the disk did not give it
+	// back as it was.
+	DroppedDamaged
 
 	// NumStatus is the number of values.
 	NumStatus
@@ -52,9 +60,12 @@ var statusNames = [NumStatus][2]string{
 	DeadRejected:    {"dead", "rejected"},
 	DeadTooLarge:    {"dead", "too_large"},
 	DeadExpired:     {"dead", "expired"},
+	Buffered:        {"buffered", ""},
+	DroppedExpired:  {"dropped", "expired"},
+	DroppedDamaged:  {"dropped", "damaged"},
 }
 
-// Class returns delivered, dropped or dead, and for Open, whose count is what an
+// Class returns delivered, buffered, dropped or dead, and for Open, whose count is what an
 // output has to account for, read.
 func (s Status) Class() string { return statusNames[s][0] }
 

@@ -138,6 +138,11 @@ func (t *Tracker[P]) Track(pos P, now time.Time) *Token {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	tok := &Token{since: now}
+	t.track(pos, tok)
+	return tok
+}
+
+func (t *Tracker[P]) track(pos P, tok *Token) {
 	if t.head > 0 && len(t.open) == cap(t.open) {
 		n := copy(t.open, t.open[t.head:])
 		clear(t.open[n:])
@@ -145,7 +150,15 @@ func (t *Tracker[P]) Track(pos P, now time.Time) *Token {
 		t.head = 0
 	}
 	t.open = append(t.open, entry[P]{pos, tok})
-	return tok
+}
+
+// Add tracks a token that exists already and is not finished, as Track does for a
+// new one. It must not be another tracker's.
+func (t *Tracker[P]) Add(pos P, tok *Token, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tok.since = now
+	t.track(pos, tok)
 }
 
 // Advance passes every token up to the first that is not done, adds what was
