@@ -199,10 +199,25 @@ func (s *segment) frameAt(off int64) ([]byte, int, error) {
 	if _, err := s.f.ReadAt(p, off+frameHeader); err != nil {
 		return nil, 0, shorter(err)
 	}
-	if s.sum(off, p) != binary.LittleEndian.Uint32(h[16:]) {
+	if s.sum(off, p) != binary.LittleEndian.Uint32(h[16:]) || !wellFormed(p, records) {
 		return nil, 0, errDamaged
 	}
 	return p, records, nil
+}
+
+// wellFormed reports whether p is that many records.
+func wellFormed(p []byte, records int) bool {
+	for ; records > 0; records-- {
+		if len(p) < 2 || p[0] != scopeRecords<<3|wireBytes {
+			return false
+		}
+		n, k := binary.Uvarint(p[1:])
+		if k <= 0 || n > uint64(len(p)-1-k) {
+			return false
+		}
+		p = p[1+k+int(n):]
+	}
+	return len(p) == 0
 }
 
 // shorter makes damage of the end of a file that somebody has cut.

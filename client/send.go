@@ -404,7 +404,7 @@ func partialSuccess(text []byte, kind string) (rejected int64, message string) {
 			return 0, ""
 		}
 		rejected, _ = strconv.ParseInt(strings.Trim(string(m.PartialSuccess.Rejected), `"`), 10, 64)
-		return rejected, m.PartialSuccess.Message
+		return rejected, printable(m.PartialSuccess.Message)
 	}
 	if kind != "application/x-protobuf" {
 		return 0, ""
