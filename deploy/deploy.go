@@ -13,7 +13,7 @@ import (
 	"regexp"
 )
 
-//go:embed agent/*.yaml store/*.yaml
+//go:embed agent/*.yaml store/*.yaml gateway/*.yaml
 var files embed.FS
 
 // What the files say, and Options replace.
@@ -31,6 +31,9 @@ var roles = []struct {
 	files []string
 }{
 	{"agent", []string{"namespace.yaml", "serviceaccount.yaml", "configmap.yaml", "daemonset.yaml"}},
+	{"gateway", []string{
+		"serviceaccount.yaml", "configmap.yaml", "service.yaml", "networkpolicy.yaml", "pdb.yaml", "hpa.yaml", "statefulset.yaml",
+	}},
 	{"store", []string{"configmap.yaml", "service.yaml", "statefulset.yaml"}},
 }
 

@@ -6,7 +6,10 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
@@ -16,7 +19,9 @@ func strict(o object) error {
 	into := map[any]any{
 		"Namespace": new(corev1.Namespace), "ServiceAccount": new(corev1.ServiceAccount), "ConfigMap": new(corev1.ConfigMap),
 		"ClusterRole": new(rbacv1.ClusterRole), "ClusterRoleBinding": new(rbacv1.ClusterRoleBinding), "DaemonSet": new(appsv1.DaemonSet),
-		"StatefulSet": new(appsv1.StatefulSet), "Service": new(corev1.Service),
+		"StatefulSet": new(appsv1.StatefulSet), "Service": new(corev1.Service), "Deployment": new(appsv1.Deployment),
+		"NetworkPolicy": new(networkingv1.NetworkPolicy), "PodDisruptionBudget": new(policyv1.PodDisruptionBudget),
+		"HorizontalPodAutoscaler": new(autoscalingv2.HorizontalPodAutoscaler),
 	}[o["kind"]]
 	b, err := json.Marshal(o)
 	if err != nil {
@@ -31,11 +36,15 @@ func strict(o object) error {
 // protection with it.
 func TestManifestsAreOfTheAPI(t *testing.T) {
 	_, objects := manifests(t, Options{})
-	text, err := Manifests("store", Options{})
-	if err != nil {
-		t.Fatal(err)
+	all := objects
+	for _, role := range Roles() {
+		text, err := Manifests(role, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all[:len(all):len(all)], parse(t, text)...)
 	}
-	for _, o := range append(parse(t, text), objects...) {
+	for _, o := range all {
 		if err := strict(o); err != nil {
 			t.Errorf("%v: %v", o["kind"], err)
 		}
