@@ -40,6 +40,7 @@ type Engine struct {
 	pool  record.Pool
 	graph atomic.Pointer[Graph]
 
+	taps       taps
 	stepErrors atomic.Uint64
 	grace      atomic.Int64
 	putMu      sync.Mutex // steps and conditions keep scratch of their own
@@ -333,7 +334,7 @@ func (s sink) Put(ctx context.Context, b *record.Batch) error {
 			return err
 		}
 	}
-	return s.e.put(ctx, b, s.run.pushed)
+	return s.e.put(ctx, b, s.run)
 }
 
 // ErrFull is Put's answer to an input that is pushed to: an output that some of
@@ -365,7 +366,7 @@ func (e *Engine) release(b *record.Batch) {
 
 // put runs the steps, freezes and routes the batch. One that was pushed may be
 // refused.
-func (e *Engine) put(ctx context.Context, b *record.Batch, pushed bool) error {
+func (e *Engine) put(ctx context.Context, b *record.Batch, from *inputRun) error {
 	if err := ctx.Err(); err != nil {
 		b.Abandon()
 		return err
@@ -378,22 +379,26 @@ func (e *Engine) put(ctx context.Context, b *record.Batch, pushed bool) error {
 		t.Expect(outputs)
 	}
 	now := e.cfg.Now()
-	for _, s := range g.Steps {
+	w := e.taps.begin(b, from.id, now)
+	for k, s := range g.Steps {
+		w.before(b, k, now)
 		if err := s.Process(b, now); err != nil {
 			if e.stepErrors.Add(1) == 1 {
 				e.log.Error("step failed; records go on unchanged by it", "step", s.Name, "error", err)
 			}
 		}
+		w.after(b, k, len(g.Steps))
 	}
 	g.countRead(b)
 	b.SetCharge(int64(b.Size()))
 	e.cfg.Budget.charge(b.Charge())
 	b.Freeze()
 	masks := g.masks(b, b.Live())
-	if pushed && g.refuses(b.Live(), masks) {
+	if from.pushed && g.refuses(b.Live(), masks) {
 		b.Abandon() // with what was counted on its tokens
 		return ErrFull
 	}
+	w.routed(g, b, masks, now)
 	g.route(b, masks)
 	b.Release()
 	return nil

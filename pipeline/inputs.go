@@ -11,6 +11,7 @@ import (
 )
 
 type inputRun struct {
+	id      string
 	in      Input
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when Run has returned err
@@ -60,7 +61,7 @@ func (e *Engine) live() (n int, err error) {
 // startInput runs an input. The caller holds mu.
 func (e *Engine) startInput(ctx context.Context, id string, in Input) {
 	ctx, cancel := context.WithCancel(ctx)
-	run := &inputRun{in: in, cancel: cancel, done: make(chan struct{})}
+	run := &inputRun{id: id, in: in, cancel: cancel, done: make(chan struct{})}
 	if p, ok := in.(Pushed); ok {
 		run.pushed = p.Pushed()
 	}
