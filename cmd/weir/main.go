@@ -179,6 +179,8 @@ line, keeps them, and delivers them to the backends people run.
 		{"look", contextCommand()},
 		{"inside", ledgerCommand()},
 		{"inside", statusCommand()},
+		{"inside", topCommand()},
+		{"inside", tapCommand()},
 		{"inside", dlqCommand()},
 		{"config", checkCommand()},
 		{"config", configCommand()},

@@ -145,6 +145,8 @@ func (p *process) adminHandler() http.Handler {
 	}
 	mux.HandleFunc("GET /v1/ledger", func(w http.ResponseWriter, _ *http.Request) { reply(w, p.ledger()) })
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, p.status()) })
+	mux.HandleFunc("GET /v1/tap", p.serveTap)
+	mux.Handle("GET /metrics", metrics.NewCollector(version(), p.snapshot).Handler())
 	p.adminStore(mux)
 	return mux
 }
