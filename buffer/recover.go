@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // found is a segment's file as it is on the disk.
@@ -361,3 +363,25 @@ func (d *Disk) scan(x *found, limit uint64, end *pos) error {
 	}
 	return nil
 }
+
+// Inspect returns the state of the buffer of a directory that no process has
+// open. It changes nothing.
+func Inspect(dir string) (DiskStats, error) {
+	d := &Disk{c: DiskConfig{Dir: dir, Logger: slog.New(slog.DiscardHandler)}, fs: readOnly{dirFS{dir}}, said: make(map[string]time.Time)}
+	d.release = d.pool.Put
+	if err := d.recover(); err != nil {
+		return DiskStats{}, err
+	}
+	defer d.closeFiles()
+	return d.Stats(), nil
+}
+
+// readOnly is a directory in which nothing is changed.
+type readOnly struct{ dirFS }
+
+func (r readOnly) Create(name string) (File, error) {
+	return nil, &fs.PathError{Op: "create", Path: name, Err: fs.ErrPermission}
+}
+func (r readOnly) Open(name string, _ bool) (File, error) { return r.dirFS.Open(name, false) }
+func (r readOnly) Remove(string) error                    { return nil }
+func (r readOnly) Rename(string, string) error            { return nil }

@@ -69,6 +69,20 @@ func (t *Taker) Drained() bool {
 	return t.d.taker != t || t.d.drained()
 }
 
+// Current reports whether no other Taker has taken over.
+func (t *Taker) Current() bool {
+	t.d.mu.Lock()
+	defer t.d.mu.Unlock()
+	return t.d.taker == t
+}
+
+// Pending returns how many records were put and are not durable.
+func (d *Disk) Pending() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.pendingSum.records
+}
+
 // Close closes the buffer.
 func (t *Taker) Close() { t.d.Close() }
 

@@ -61,6 +61,23 @@ type Output struct {
 	LastSuccess         time.Time
 	DeadLetterBytes     int64
 	HasDeadLetterOnDisk bool
+	Disk                *DiskBuffer // nil with a buffer in memory
+}
+
+// DiskBuffer is an output's buffer on disk.
+type DiskBuffer struct {
+	Records        int64
+	Segments       int
+	Full, Failing  bool
+	Syncs, Groups  uint64
+	SyncSeconds    float64
+	Errors         uint64
+	Poisoned       uint64
+	DamagedRecords uint64
+	DamagedBytes   uint64
+	Quarantined    uint64
+	Dropped        uint64
+	Known          uint64
 }
 
 // Kube is the watch of this node's pods.
@@ -254,6 +271,17 @@ func collectOutput(emit emitFunc, o *Output, now time.Time) {
 	}
 	if o.HasDeadLetterOnDisk {
 		emit("weir_dlq_bytes", float64(o.DeadLetterBytes), o.Name)
+	}
+	if b := o.Disk; b != nil {
+		for name, v := range map[string]float64{
+			"records": float64(b.Records), "segments": float64(b.Segments), "full": bit(b.Full), "failing": bit(b.Failing),
+			"fsyncs_total": float64(b.Syncs), "fsync_seconds_total": b.SyncSeconds, "groups_total": float64(b.Groups), "errors_total": float64(b.Errors),
+			"poisoned_segments_total": float64(b.Poisoned), "quarantined_segments_total": float64(b.Quarantined),
+			"damaged_records_total": float64(b.DamagedRecords), "damaged_bytes_total": float64(b.DamagedBytes),
+			"dropped_records_total": float64(b.Dropped), "known_records_total": float64(b.Known),
+		} {
+			emit("weir_buffer_"+name, v, o.Name)
+		}
 	}
 }
 

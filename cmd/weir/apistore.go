@@ -118,12 +118,13 @@ func (p *process) openAPI() (err error) {
 // degraded says what the store cannot do at the moment. A restart would not
 // help.
 func (p *process) degraded() []string {
+	out := p.bufferProblems()
 	if p.keep == nil {
-		return nil
+		return out
 	}
 	s := p.keep.Stats()
 	if s.LowDisk {
-		return []string{fmt.Sprintf("the store takes nothing: less than %s is free on the disk of %s", size(int64(p.keep.settings.MinFree)), p.keep.dir)}
+		return append(out, fmt.Sprintf("the store takes nothing: less than %s is free on the disk of %s", size(int64(p.keep.settings.MinFree)), p.keep.dir))
 	}
-	return nil
+	return out
 }

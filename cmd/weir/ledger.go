@@ -29,6 +29,10 @@ func ledgerCommand() *cobra.Command {
 		Long: `Shows, per container, in bytes:    written = read + unread + lost
 and per output, in records:        read = delivered + waiting + dropped + dead
 
+An output with a buffer on disk has a row of its own for it. What a container's
+row counts as buffered is safe there and counted there from then on; the total
+has it where it has got to.
+
 The figures come from the running process, or, if none runs, from what it saved
 last. They go on over restarts.`,
 		Example: `  weir ledger
@@ -68,6 +72,11 @@ last. They go on over restarts.`,
 			for _, row := range report.Containers {
 				if !row.balanced() {
 					return &exitError{exitFailed, fmt.Errorf("the ledger of %s does not balance; this is a bug in weir", row.name())}
+				}
+			}
+			for _, b := range report.Buffers {
+				if !b.balanced() {
+					return &exitError{exitFailed, fmt.Errorf("the buffer of %s does not balance; this is a bug in weir", b.Output)}
 				}
 			}
 			if report.Total.Lost > 0 {
@@ -116,12 +125,13 @@ func savedLedger(state string) (*ledgerReport, error) {
 		}
 		r.Containers = append(r.Containers, ledgerRows(id, in.Stats(), book.Names())...)
 	}
+	r.Buffers = savedBuffers(state)
 	r.finish()
 	return r, nil
 }
 
 func printLedger(out io.Writer, r *ledgerReport) error {
-	if len(r.Containers) == 0 {
+	if len(r.Containers) == 0 && len(r.Buffers) == 0 {
 		_, err := fmt.Fprintln(out, "nothing has been read yet")
 		return err
 	}
@@ -140,14 +150,27 @@ func printLedger(out io.Writer, r *ledgerReport) error {
 	}
 	fmt.Fprintln(out)
 	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "READ\tDELIVERED\tWAITING\tDROPPED\tDEAD\trecords at\t")
+	buffered, column := len(r.Buffers) > 0, ""
+	if buffered {
+		column = "BUFFERED\t"
+	}
+	fmt.Fprintf(w, "READ\tDELIVERED\t%sWAITING\tDROPPED\tDEAD\trecords at\t\n", column)
+	line := func(o outputRow, name string) {
+		if buffered {
+			column = fmt.Sprint(o.Buffered, "\t")
+		}
+		fmt.Fprintf(w, "%d\t%d\t%s%d\t%d\t%d\t%s → %s\t\n", o.Read, o.Delivered, column, o.Waiting, o.Dropped, o.Dead, name, o.Output)
+	}
 	for i, row := range rows {
 		name := row.name()
 		if i == len(rows)-1 {
 			name = "TOTAL"
+			for _, b := range r.Buffers {
+				line(outputRow{Output: b.Output, Read: b.Written, Delivered: b.Delivered, Waiting: b.Waiting, Dropped: b.Dropped, Dead: b.Dead}, "buffer")
+			}
 		}
 		for _, o := range row.Outputs {
-			fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%s → %s\t\n", o.Read, o.Delivered, o.Waiting, o.Dropped, o.Dead, name, o.Output)
+			line(o, name)
 		}
 	}
 	return w.Flush()

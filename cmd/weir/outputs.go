@@ -30,7 +30,8 @@ type destination struct {
 	name      string
 	settings  config.OutputSettings
 	out       *pipeline.Output
-	queue     *buffer.Memory
+	queue     queue
+	disk      *sharedDisk // nil with a queue in memory
 	deliverer *deliver.Deliverer
 	dead      *deliver.DeadLetters
 	capacity  int64
@@ -108,8 +109,17 @@ func (p *process) newDestination(cfg *config.Config, o config.Output) (made *des
 	// bounded so that one output cannot take it all.
 	conf.MaxInHand = max(2*conf.Batch.Bytes, int(common.Buffer.Memory))
 
-	d.queue = buffer.NewMemory(int(common.Buffer.Memory))
-	d.queue.OnRoom(p.budget.Wake)
+	if common.Buffer.OnDisk() {
+		var give io.Closer
+		if d.disk, give, err = p.openDisk(cfg, o, conf.Index); err != nil {
+			return nil, err
+		}
+		d.closers = append(d.closers, give)
+		d.queue, d.capacity = &diskQueue{Disk: d.disk.Disk}, int64(common.Buffer.Disk)
+	} else {
+		d.queue = buffer.NewMemory(int(common.Buffer.Memory))
+		d.queue.OnRoom(p.budget.Wake)
+	}
 	conf.Queue = d.queue
 	if _, isStdout := o.Settings.(*config.StdoutOutput); isStdout {
 		if p.quiet {
@@ -129,11 +139,23 @@ func (p *process) newDestination(cfg *config.Config, o config.Output) (made *des
 	if d.deliverer, err = deliver.New(conf); err != nil {
 		return nil, err
 	}
-	d.out = &pipeline.Output{Name: string(o.ID), Index: conf.Index, Queue: d.queue, Deliverer: d.deliverer}
-	if common.Buffer.WhenFull == "drop" {
-		d.out.WhenFull = pipeline.Drop
+	d.out = &pipeline.Output{Name: string(o.ID), Index: conf.Index, Queue: d.queue, Deliverer: d.deliverer, WhenFull: fullPolicy(common.Buffer.WhenFull)}
+	if q, ok := d.queue.(*diskQueue); ok {
+		d.out.Deliverer = &diskDeliverer{d.deliverer, q, common.Buffer, &p.stopping}
 	}
 	return d, nil
+}
+
+func fullPolicy(name string) pipeline.Policy {
+	switch name {
+	case "wait":
+		return pipeline.Wait
+	case "reject":
+		return pipeline.Reject
+	case "drop":
+		return pipeline.Drop
+	}
+	return pipeline.Auto
 }
 
 func deadPolicy(name string) deliver.WhenFull {

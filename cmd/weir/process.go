@@ -77,6 +77,12 @@ type process struct {
 	reload       reloadState
 	started      time.Time
 
+	diskMu sync.Mutex
+	disks  map[string]*sharedDisk // by output
+	// stopping is set when a stop has begun: from then on what is on disk waits
+	// for the next start.
+	stopping atomic.Bool
+
 	closeOnce    sync.Once
 	outputClosed chan struct{} // closed when the reader of stdout has gone
 }
@@ -175,6 +181,10 @@ func (p *process) run(ctx context.Context) error {
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { p.stopping.Store(true) })()
+	for _, l := range p.leftBuffers(cfg) {
+		p.log.Warn("an output's buffer is left over: " + l.String())
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() { p.watchConfig(ctx, hup) })
 	if p.once && p.stdin == nil {

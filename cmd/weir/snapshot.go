@@ -14,10 +14,16 @@ import (
 // ledgerReport is the ledger as `weir ledger -o json` prints it. The
 // invariants hold in every row: written = read + unread + lost, and for every
 // output read = delivered + waiting + dropped + dead.
+//
+// With a buffer on disk a container's records are finished when the buffer has
+// them; what becomes of them there is counted for all together. So a container's
+// row has read = delivered + buffered + waiting + dropped + dead, a buffer's
+// written = delivered + waiting + dropped + dead, and the total has both.
 type ledgerReport struct {
 	Time       time.Time   `json:"time"`
 	Live       bool        `json:"live"` // from a running process; else as last saved
 	Containers []ledgerRow `json:"containers"`
+	Buffers    []bufferRow `json:"buffers,omitempty"`
 	Total      ledgerRow   `json:"total"`
 }
 
@@ -44,6 +50,7 @@ type outputRow struct {
 	Output    string            `json:"output"`
 	Read      uint64            `json:"read"`
 	Delivered uint64            `json:"delivered"`
+	Buffered  uint64            `json:"buffered,omitempty"` // of a container: on disk, and counted there from then on
 	Waiting   uint64            `json:"waiting"`
 	Dropped   uint64            `json:"dropped"`
 	Dead      uint64            `json:"dead"`
@@ -67,7 +74,7 @@ func (r *ledgerRow) balanced() bool {
 		return false
 	}
 	for _, o := range r.Outputs {
-		if o.Read != o.Delivered+o.Waiting+o.Dropped+o.Dead {
+		if o.Read != o.Delivered+o.Buffered+o.Waiting+o.Dropped+o.Dead {
 			return false
 		}
 	}
@@ -90,6 +97,7 @@ func (r *ledgerRow) add(o ledgerRow) {
 		y := &r.Outputs[i]
 		y.Read += x.Read
 		y.Delivered += x.Delivered
+		y.Buffered += x.Buffered
 		y.Waiting += x.Waiting
 		y.Dropped += x.Dropped
 		y.Dead += x.Dead
@@ -117,6 +125,8 @@ func outputRows(t *ack.Tally, names []string) []outputRow {
 			switch st.Class() {
 			case "delivered":
 				row.Delivered += n
+			case "buffered":
+				row.Buffered += n
 			case "dropped":
 				row.Dropped += n
 			case "dead":
@@ -130,7 +140,7 @@ func outputRows(t *ack.Tally, names []string) []outputRow {
 			}
 		}
 		// More ended than read is left unbalanced, for --check to find.
-		if ended := row.Delivered + row.Dropped + row.Dead; ended < row.Read {
+		if ended := row.Delivered + row.Buffered + row.Dropped + row.Dead; ended < row.Read {
 			row.Waiting = row.Read - ended
 		} else if ended == 0 {
 			continue
@@ -165,6 +175,10 @@ func (r *ledgerReport) finish() {
 	for _, row := range r.Containers {
 		r.Total.add(row)
 	}
+	slices.SortFunc(r.Buffers, func(a, b bufferRow) int { return cmp.Compare(a.Output, b.Output) })
+	for _, b := range r.Buffers {
+		r.Total.addBuffer(b)
+	}
 }
 
 // ledger returns the ledger of the running process.
@@ -177,6 +191,7 @@ func (p *process) ledger() *ledgerReport {
 		s := in.tail.Stats()
 		r.Containers = append(r.Containers, ledgerRows(string(id), s, names)...)
 	}
+	r.Buffers = p.bufferRows()
 	r.finish()
 	return r
 }
@@ -194,8 +209,9 @@ type statusReport struct {
 	Inputs      []inputStatus  `json:"inputs"`
 	Outputs     []outputStatus `json:"outputs"`
 	Retired     []outputStatus `json:"retired_outputs,omitempty"`
-	Degraded    []string       `json:"degraded,omitempty"` // what a restart would not help
-	HTTP        string         `json:"http,omitempty"`     // address of listen.http
+	LeftBuffers []leftBuffer   `json:"left_buffers,omitempty"` // of outputs that are gone
+	Degraded    []string       `json:"degraded,omitempty"`     // what a restart would not help
+	HTTP        string         `json:"http,omitempty"`         // address of listen.http
 	Store       *storeStatus   `json:"store,omitempty"`
 	Kube        *kubeStatus    `json:"kubernetes,omitempty"`
 	Config      configStatus   `json:"config"`
@@ -235,6 +251,7 @@ type outputStatus struct {
 	LastError    string            `json:"last_error,omitempty"`
 	LastErrorAt  time.Time         `json:"last_error_at,omitzero"`
 	DeadLetters  int64             `json:"dead_letter_bytes"`
+	Buffer       *bufferStatus     `json:"buffer,omitempty"` // on disk
 }
 
 type endpointStatus struct {
@@ -291,6 +308,7 @@ func (p *process) status() *statusReport {
 	for _, d := range p.retired {
 		r.Retired = append(r.Retired, d.status())
 	}
+	r.LeftBuffers = p.leftBuffers(p.cfg)
 	slices.SortFunc(r.Inputs, func(a, b inputStatus) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(r.Outputs, func(a, b outputStatus) int { return cmp.Compare(a.ID, b.ID) })
 	return r
@@ -318,6 +336,9 @@ func (d *destination) status() outputStatus {
 	}
 	if d.dead != nil {
 		o.DeadLetters, _, _ = d.dead.Usage() // 0 if it cannot be read
+	}
+	if d.disk != nil {
+		o.Buffer = d.bufferStatus()
 	}
 	return o
 }
@@ -453,6 +474,9 @@ func (d *destination) metrics(now time.Time, total *ack.Tally, rows []outputRow)
 				o.Records[[2]string{st.Class(), st.Reason()}] = n
 			}
 		}
+	}
+	if d.disk != nil {
+		d.bufferMetrics(&o, now)
 	}
 	if d.dead != nil {
 		o.HasDeadLetterOnDisk = true

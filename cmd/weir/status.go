@@ -102,6 +102,9 @@ func printStatus(w io.Writer, r *statusReport) {
 	for _, o := range r.Retired {
 		printOutput(w, "removed output, draining:", &o, r.Time)
 	}
+	for _, l := range r.LeftBuffers {
+		fmt.Fprintf(w, "\nLEFT OVER  %s\n", l)
+	}
 }
 
 func printOutput(w io.Writer, what string, o *outputStatus, now time.Time) {
@@ -118,6 +121,9 @@ func printOutput(w io.Writer, what string, o *outputStatus, now time.Time) {
 			state = "LEFT OUT"
 		}
 		fmt.Fprintf(w, "  %-8s %s, %d requests, %d failed\n", state, e.Name, e.Requests, e.Failures)
+	}
+	if o.Buffer != nil {
+		o.Buffer.print(w)
 	}
 	if o.LastError != "" {
 		fmt.Fprintf(w, "  error    %s ago: %s\n", age(now, o.LastErrorAt), o.LastError)

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/weirlog/weir/buffer"
+	"github.com/weirlog/weir/config"
+	"github.com/weirlog/weir/deliver"
+	"github.com/weirlog/weir/pipeline"
+	"github.com/weirlog/weir/record"
+)
+
+// queue is what stands between the pipeline and a deliverer.
+type queue interface {
+	pipeline.Queue
+	deliver.Queue
+	OnRoom(func())
+}
+
+// bufferDir is the directory of an output's disk buffer in the state directory.
+func bufferDir(state, output string) string {
+	return filepath.Join(state, "buffer", url.PathEscape(output))
+}
+
+// bufferPatience is how long a stop waits for a disk.
+const bufferPatience = 10 * time.Second
+
+// sharedDisk is the disk buffer of the destinations with one name: a reload that
+// changes an output's settings makes another destination, which goes on with the
+// same log.
+type sharedDisk struct {
+	*buffer.Disk
+	users int // guarded by diskMu
+}
+
+// openDisk returns the disk buffer of an output, and what gives it back.
+func (p *process) openDisk(cfg *config.Config, o config.Output, index int) (*sharedDisk, io.Closer, error) {
+	name, b := string(o.ID), o.Settings.Common().Buffer
+	p.diskMu.Lock()
+	defer p.diskMu.Unlock()
+	s := p.disks[name]
+	if s == nil {
+		d, err := buffer.OpenDisk(buffer.DiskConfig{
+			Dir: bufferDir(string(cfg.State), name), Output: name, Index: index,
+			MaxBytes: int64(b.Disk), MaxAge: time.Duration(b.MaxAge), Memory: int(b.Memory), Logger: p.log,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		d.OnRoom(p.budget.Wake)
+		if n := d.Stats().Recovered; n > 0 {
+			p.log.Info("buffer has records from before", "output", name, "records", n)
+		}
+		s = &sharedDisk{Disk: d}
+		if p.disks == nil {
+			p.disks = make(map[string]*sharedDisk)
+		}
+		p.disks[name] = s
+	}
+	s.users++
+	return s, closerFunc(func() error {
+		p.diskMu.Lock()
+		defer p.diskMu.Unlock()
+		if s.users--; s.users > 0 {
+			return nil
+		}
+		delete(p.disks, name)
+		ctx, cancel := context.WithTimeout(context.Background(), bufferPatience)
+		defer cancel()
+		return s.Shut(ctx)
+	}), nil
+}
+
+type closerFunc func() error
+
+func (f closerFunc) Close() error { return f() }
+
+// diskQueue is a disk buffer as one destination sees it. It gives nothing before
+// the destination has started, nor after its successor has.
+type diskQueue struct {
+	*buffer.Disk
+	taker atomic.Pointer[buffer.Taker]
+}
+
+func (q *diskQueue) TryNext() (record.Part, bool) {
+	if t := q.taker.Load(); t != nil {
+		return t.TryNext()
+	}
+	return record.Part{}, false
+}
+
+func (q *diskQueue) Ready() <-chan struct{} {
+	if t := q.taker.Load(); t != nil {
+		return t.Ready()
+	}
+	return nil
+}
+
+func (q *diskQueue) Drained() bool {
+	t := q.taker.Load()
+	return t != nil && t.Drained()
+}
+
+func (q *diskQueue) Len() (parts, records, bytes int) {
+	if t := q.taker.Load(); t != nil {
+		return t.Len()
+	}
+	return 0, 0, 0
+}
+
+func (q *diskQueue) OldestSince() (time.Time, bool) {
+	if t := q.taker.Load(); t != nil {
+		return t.OldestSince()
+	}
+	return time.Time{}, false
+}
+
+// diskDeliverer delivers from a disk buffer.
+type diskDeliverer struct {
+	*deliver.Deliverer
+	q        *diskQueue
+	limits   config.Buffer
+	stopping *atomic.Bool
+}
+
+// Run takes over the buffer, delivers, and gives back what is not delivered: a
+// successor, or the next process, has it then.
+func (d *diskDeliverer) Run(ctx context.Context) error {
+	d.q.SetLimits(int64(d.limits.Disk), time.Duration(d.limits.MaxAge), int(d.limits.Memory))
+	d.q.taker.Store(d.q.Taker())
+	err := d.Deliverer.Run(ctx)
+	d.q.Return(d.Deliverer.Remaining())
+	return err
+}
+
+// Waiting is what a reload or a stop has to wait for. A stop waits only for what
+// is not on the disk yet, and a successor gets what is with its predecessor.
+func (d *diskDeliverer) Waiting() int64 {
+	t := d.q.taker.Load()
+	switch {
+	case t != nil && !t.Current():
+		return 0
+	case d.stopping.Load():
+		return int64(d.q.Pending())
+	}
+	return d.Deliverer.Waiting()
+}
+
+// leftBuffers logs the disk buffers of outputs that are not configured, or not on
+// disk, any more. They stay as they are.
+func (p *process) leftBuffers(cfg *config.Config) (left []leftBuffer) {
+	used := make(map[string]bool)
+	for _, o := range cfg.Outputs {
+		if o.Settings.Common().Buffer.OnDisk() {
+			used[url.PathEscape(string(o.ID))] = true
+		}
+	}
+	root := filepath.Join(string(cfg.State), "buffer")
+	dirs, _ := os.ReadDir(root) // none is as good as empty
+	for _, e := range dirs {
+		name, err := url.PathUnescape(e.Name())
+		if !e.IsDir() || used[e.Name()] || err != nil {
+			continue
+		}
+		l := leftBuffer{Output: name, Dir: filepath.Join(root, e.Name())}
+		s, err := buffer.Inspect(l.Dir)
+		if l.Records, l.Bytes = s.Waiting, s.Bytes; err == nil && l.Records == 0 {
+			continue
+		}
+		left = append(left, l)
+	}
+	return left
+}
+
+// leftBuffer is the disk buffer of an output that is gone.
+type leftBuffer struct {
+	Output  string `json:"output"`
+	Dir     string `json:"dir"`
+	Records uint64 `json:"records"`
+	Bytes   int64  `json:"bytes"`
+}
+
+func (l leftBuffer) String() string {
+	return fmt.Sprintf("%d records (%s) wait in %s for output %s, which is not configured with a buffer on disk", l.Records, size(l.Bytes), l.Dir, l.Output)
+}
