@@ -131,6 +131,8 @@ func runChild(t *testing.T, url, dir string, sync Sync, from int, kill time.Dura
 
 // moody makes a gateway fail in many ways, at random.
 func moody(g *gateway) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for range 20000 {
 		g.script = append(g.script, func(w http.ResponseWriter, r *http.Request, g *gateway, body []byte) bool {
 			switch rand.IntN(8) {

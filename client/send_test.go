@@ -80,6 +80,18 @@ func simulate(t *testing.T, w *wire, cfg Config, f func(c *Client)) {
 	})
 }
 
+// pass lets time pass, and what is due then happen.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (w *wire) do(f func()) {
+	w.mu.Lock()
+	f()
+	w.mu.Unlock()
+}
+
 // Every answer that is not about the records is tried again, and the records
 // arrive once it is better.
 func TestRetried(t *testing.T) {
@@ -110,7 +122,7 @@ func TestBackoffGrows(t *testing.T) {
 	w := &wire{answer: func(n int, _ *http.Request, _ []entry) (int, map[string]string, string) { return 503, nil, "" }}
 	simulate(t, w, Config{MaxBackoff: 8 * time.Second, Concurrency: 1}, func(c *Client) {
 		c.Logger().Info("m")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		want := firstBackoff
 		for i := 1; i < len(w.at); i++ {
 			if d := w.at[i] - w.at[i-1]; d < want || d > want*5/4 {
@@ -175,7 +187,7 @@ func TestFailover(t *testing.T) {
 		}
 		for range 20 {
 			l.Info("b")
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 		}
 		failed := 0
 		for _, h := range w.hosts {
@@ -186,9 +198,9 @@ func TestFailover(t *testing.T) {
 		if failed > 7 {
 			t.Errorf("a dead gateway was asked %d times in 40 s", failed)
 		}
-		down = false
-		time.Sleep(time.Minute)
-		w.hosts = nil
+		w.do(func() { down = false })
+		pass(time.Minute)
+		w.do(func() { w.hosts = nil })
 		l.Info("c")
 		flush(t, c)
 		l.Info("d")
@@ -320,20 +332,26 @@ func TestBatching(t *testing.T) {
 	w := &wire{}
 	simulate(t, w, Config{BatchBytes: 10000, BatchWait: 5 * time.Second, Concurrency: 1}, func(c *Client) {
 		c.Logger().Info("alone")
-		time.Sleep(4900 * time.Millisecond)
+		pass(4900 * time.Millisecond)
 		c.Logger().Info("another")
 		synctest.Wait()
-		if w.n != 0 {
-			t.Fatal("sent too early")
-		}
-		time.Sleep(200 * time.Millisecond)
-		if len(w.taken) != 2 || w.n != 1 {
-			t.Fatalf("%d records in %d requests", len(w.taken), w.n)
-		}
+		w.do(func() {
+			if w.n != 0 {
+				t.Error("sent too early")
+			}
+		})
+		pass(200 * time.Millisecond)
+		w.do(func() {
+			if len(w.taken) != 2 || w.n != 1 {
+				t.Errorf("%d records in %d requests", len(w.taken), w.n)
+			}
+		})
 		for range 1000 {
 			c.Logger().Info(strings.Repeat("x", 100))
 			synctest.Wait()
 		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if len(w.taken) < 900 || w.largest > 10300 || w.n > 40 {
 			t.Errorf("%d records in %d requests, the largest of %d bytes", len(w.taken), w.n, w.largest)
 		}
@@ -354,7 +372,7 @@ func TestFullDrops(t *testing.T) {
 		const all = 2000
 		for i := range all {
 			c.Logger().Info(strings.Repeat("x", 100), "i", i)
-			time.Sleep(time.Millisecond)
+			pass(time.Millisecond)
 		}
 		st := c.Stats()
 		if st.Dropped == 0 || st.Dropped+st.Logged != all || st.MemoryBytes > 64<<10 || st.Waiting != st.Logged {
@@ -363,8 +381,8 @@ func TestFullDrops(t *testing.T) {
 		if err := c.Handler().Handle(context.Background(), slog.NewRecord(time.Now(), 0, "m", 0)); !errors.Is(err, ErrFull) {
 			t.Fatal(err)
 		}
-		down = false
-		time.Sleep(time.Minute)
+		w.do(func() { down = false })
+		pass(time.Minute)
 		i := slices.IndexFunc(w.taken, func(e entry) bool { return strings.Contains(e.Body, "were dropped") })
 		if i < 0 {
 			t.Fatal("not told")
@@ -401,7 +419,7 @@ func TestFullBlocks(t *testing.T) {
 				logged++
 			}
 		}()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if logged == 0 || logged == 2000 {
 			t.Errorf("%d logged", logged)
 		}
@@ -411,7 +429,7 @@ func TestFullBlocks(t *testing.T) {
 		if err := c.Handler().Handle(ctx, slog.NewRecord(time.Now(), 0, strings.Repeat("x", 10000), 0)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
-		down = false
+		w.do(func() { down = false })
 		<-done
 		flush(t, c)
 		if st := c.Stats(); st.Delivered != 2001 || st.Dropped != 1 { // and the record that tells of the one
@@ -549,7 +567,7 @@ func TestHeaders(t *testing.T) {
 		}
 		os.Remove(file) // a moment without a token loses nothing
 		c.Logger().Info("m")
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		write("third")
 		flush(t, c)
 		if fmt.Sprint(auth) != "[Bearer first Bearer second Bearer third]" || len(w.taken) != 3 {

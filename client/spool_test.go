@@ -70,7 +70,11 @@ func drain(t testing.TB, s *spool) (out [][]byte) {
 // Random appends, takes, acknowledgements, restarts and kills, against a list.
 func TestSpoolModel(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
-	for round := range 60 {
+	rounds := 60
+	if testing.Short() || raceEnabled {
+		rounds = 15
+	}
+	for round := range rounds {
 		r := rand.New(rand.NewPCG(seed, uint64(round)))
 		dir := t.TempDir()
 		max := int64(1<<20 + r.IntN(1<<20))
@@ -468,13 +472,13 @@ func TestDiskFull(t *testing.T) {
 		simulate(t, w, Config{Spool: Spool{Dir: dir}, open: d.open, Logger: slog.New(slog.NewTextHandler(&own, nil))}, func(c *Client) {
 			for i := range 50 {
 				logN(c.Logger(), i*10, 10)
-				time.Sleep(200 * time.Millisecond)
+				pass(200 * time.Millisecond)
 			}
 			if st := c.Stats(); st.Waiting != 500 || st.MemoryBytes == 0 || st.SpoolBytes == 0 {
 				t.Errorf("%+v", st)
 			}
 			d.set(func() { d.room, d.trunc = 1<<30, nil })
-			time.Sleep(3 * time.Second)
+			pass(3 * time.Second)
 			if st := c.Stats(); st.Waiting != 500 || st.Dropped > 0 {
 				t.Errorf("behind the full disk: %+v", st)
 			}
@@ -482,7 +486,7 @@ func TestDiskFull(t *testing.T) {
 			w.mu.Lock()
 			w.answer = nil
 			w.mu.Unlock()
-			time.Sleep(2 * time.Minute)
+			pass(2 * time.Minute)
 			check(t, w.taken, 510)
 			if st := c.Stats(); st.Waiting != 0 || st.MemoryBytes != 0 || st.Delivered != 510 {
 				t.Errorf("%+v", st)
@@ -516,15 +520,13 @@ func TestSyncFails(t *testing.T) {
 			t.Errorf("the error is %v", err)
 		}
 		d.set(func() { d.sync = nil })
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		logN(c.Logger(), 1, 1) // returns when it is on disk
 		if st := c.Stats(); st.MemoryBytes > 150 || st.SpoolBytes < 150 { // the first one is with a sender
 			t.Errorf("%+v", st)
 		}
-		w.mu.Lock()
-		w.answer = nil
-		w.mu.Unlock()
-		time.Sleep(time.Minute)
+		w.do(func() { w.answer = nil })
+		pass(time.Minute)
 		check(t, w.taken, 2)
 		if len(w.taken) != 2 {
 			t.Errorf("%d records", len(w.taken))
@@ -540,16 +542,14 @@ func TestSpoolFull(t *testing.T) {
 		body := strings.Repeat("x", 1000)
 		for i := range 3000 {
 			c.Logger().Info(body, "i", i)
-			time.Sleep(5 * time.Millisecond)
+			pass(5 * time.Millisecond)
 		}
 		st := c.Stats()
 		if st.Dropped == 0 || st.SpoolBytes > 1<<20 || st.SpoolBytes < 800<<10 || st.MemoryBytes > 256<<10 || st.Waiting != st.Logged {
 			t.Fatalf("%+v", st)
 		}
-		w.mu.Lock()
-		w.answer = nil
-		w.mu.Unlock()
-		time.Sleep(time.Minute)
+		w.do(func() { w.answer = nil })
+		pass(time.Minute)
 		check(t, w.taken, int(st.Logged))
 		if end := c.Stats(); end.Waiting != 0 || end.MemoryBytes != 0 || end.Delivered != st.Logged+1 {
 			t.Errorf("%+v", end)
@@ -599,7 +599,7 @@ func TestFileVanishes(t *testing.T) {
 		for i := range 500 {
 			c.Logger().Info(strings.Repeat("x", 1000), "i", i)
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		// The spool has handed out the first 10 KiB only.
 		c.queue.sp.mu.Lock()
 		seg := c.queue.sp.segs[1]
@@ -607,9 +607,7 @@ func TestFileVanishes(t *testing.T) {
 		if err := os.Truncate(seg.name, seg.size/2); err != nil {
 			t.Fatal(err)
 		}
-		w.mu.Lock()
-		w.answer = nil
-		w.mu.Unlock()
+		w.do(func() { w.answer = nil })
 		flush(t, c)
 		st := c.Stats()
 		if st.Lost == 0 || st.Lost+st.Delivered != 500 || st.DamagedBytes == 0 || st.Waiting != 0 {
