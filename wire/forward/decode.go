@@ -1,8 +1,11 @@
 package forward
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/zeebo/xxh3"
 
 	"github.com/weirlog/weir/record"
 	"github.com/weirlog/weir/wire"
@@ -24,6 +27,9 @@ type Decoder struct {
 	// come to; 0: 64 MiB. MaxRatio is how many times larger than what was sent
 	// they may be, beyond 1 MiB; 0: 100.
 	MaxDecoded, MaxRatio int
+	// IDs gives the records of chunks that are to be acknowledged ids, made of the
+	// chunk's id and their place in it: a chunk that is sent again is recognised.
+	IDs bool
 
 	limits wire.Limits
 	cache  *wire.StreamCache
@@ -42,6 +48,8 @@ type Decoder struct {
 	stream uint16 // the one before
 	chunks []record.Span
 	good   int
+	chunk  record.Span // the id of the chunk at hand
+	place  uint64      // in it, of the last record
 
 	rec entry
 }
@@ -117,7 +125,7 @@ func (d *Decoder) message(i int) (int, error) {
 	}
 	i = tag.end()
 	second := read(p, i)
-	d.rec.tag = tag.span()
+	d.rec.tag, d.place = tag.span(), 0
 	switch {
 	case second.isText():
 		return d.packedMode(second, arr.n-2)
@@ -130,7 +138,7 @@ func (d *Decoder) message(i int) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		d.rec.asked = opt.asked
+		d.asked(&opt)
 		if err := d.entries(second.body, after, second.n); err != nil {
 			return 0, err
 		}
@@ -153,7 +161,7 @@ func (d *Decoder) message(i int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	d.rec.asked = opt.asked
+	d.asked(&opt)
 	_, err = d.entry(i, at)
 	return end, err
 }
@@ -215,13 +223,31 @@ func (d *Decoder) options(i int, n uint64) (opt option, end int, err error) {
 	return opt, end, nil
 }
 
+// asked notes what the option says of the entries.
+func (d *Decoder) asked(opt *option) {
+	d.rec.asked, d.chunk = opt.asked, opt.chunk
+}
+
+// id returns the id of the next record of the chunk at hand:
+//
+//	XXH3-128(tag ‖ 0 ‖ chunk ‖ place), the place as 64 bits in big-endian order
+func (d *Decoder) id() record.ID {
+	d.place++
+	p := d.b.Buf()
+	k := append(append(d.key[:0], p[d.rec.tag.Off:d.rec.tag.End()]...), 0)
+	k = append(k, p[d.chunk.Off:d.chunk.End()]...)
+	d.key = binary.BigEndian.AppendUint64(k, d.place)
+	h := xxh3.Hash128(d.key)
+	return record.ID{Hi: h.Hi, Lo: h.Lo}
+}
+
 // packedMode decodes the entries that stand one behind the other in a string.
 func (d *Decoder) packedMode(blob head, left uint64) (int, error) {
 	opt, end, err := d.options(blob.end(), left)
 	if err != nil {
 		return 0, err
 	}
-	d.rec.asked = opt.asked
+	d.asked(&opt)
 	from, to := blob.body, blob.end()
 	outer := d.p
 	switch c := string(d.p[opt.compressed.Off:opt.compressed.End()]); c {

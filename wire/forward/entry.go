@@ -132,6 +132,9 @@ func (d *Decoder) entry(at, i int) (end int, err error) {
 	for _, f := range e.fields {
 		d.b.AddField(n, record.Field{Key: f.key, Kind: f.kind, Val: f.val})
 	}
+	if e.id.IsZero() && e.asked && d.IDs {
+		e.id = d.id()
+	}
 	if !e.id.IsZero() {
 		d.b.SetID(n, e.id)
 	}

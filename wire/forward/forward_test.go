@@ -202,6 +202,38 @@ func TestStreams(t *testing.T) {
 	)
 }
 
+// A chunk that comes again has the same ids, and no two records have one.
+func TestChunkIDs(t *testing.T) {
+	same := mp([]any{at(5), pairs{"log", "same"}})
+	entries := join(same, same, same)
+	ids := map[record.ID]int{}
+	for _, m := range [][]byte{
+		mp([]any{"t", entries, pairs{"chunk", "a"}}), mp([]any{"t", entries, pairs{"chunk", "a"}}), mp([]any{"t", entries, pairs{"chunk", "b"}}),
+		mp([]any{"u", entries, pairs{"chunk", "a"}}), mp([]any{"t", entries}),
+	} {
+		d := decoder()
+		d.IDs = true
+		b, s := batchOf(m)
+		if _, err := d.Decode(b, s, "", now); err != nil {
+			t.Fatal(err)
+		}
+		for i := range b.NumRecords() {
+			if id, ok := b.SenderID(i); ok {
+				ids[id]++
+			}
+		}
+	}
+	twice := 0
+	for _, n := range ids {
+		if n == 2 {
+			twice++
+		}
+	}
+	if len(ids) != 9 || twice != 3 {
+		t.Errorf("%d ids, %d of them twice", len(ids), twice)
+	}
+}
+
 func piece(id, ordinal, last, log string, ack bool) []byte {
 	m := []any{"d", 1, pairs{"log", log, "container_id", "c", "partial_message", "true", "partial_id", id, "partial_ordinal", ordinal, "partial_last", last}}
 	if ack {

@@ -37,6 +37,22 @@ func or(n, def int) int {
 // Open returns how many lines wait for pieces, and how many bytes they hold.
 func (j *Joiner) Open() (lines, bytes int) { return len(j.open), j.bytes }
 
+// Clone returns a Joiner that holds the same lines: to go on with, and to throw away
+// if what was decoded with it comes to nothing.
+func (j *Joiner) Clone() *Joiner {
+	c := *j
+	c.open = nil
+	if len(j.open) > 0 {
+		c.open = make(map[string]*openLine, len(j.open))
+		for id, o := range j.open {
+			l := *o
+			l.data = l.data[:len(l.data):len(l.data)] // what is appended is a copy
+			c.open[id] = &l
+		}
+	}
+	return &c
+}
+
 // piece takes the piece of a line that the record at hand is. It reports whether
 // that becomes a record now, as it is changed.
 func (d *Decoder) piece(ns *int64, stream uint16) bool {
