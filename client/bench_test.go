@@ -45,9 +45,11 @@ func logFive(ctx context.Context, l *slog.Logger) {
 
 func BenchmarkLog(b *testing.B) {
 	h := map[string]func(*testing.B) slog.Handler{
-		"weir":       func(b *testing.B) slog.Handler { return benchClient(b, Config{}).Handler() },
-		"weir-spool": func(b *testing.B) slog.Handler { return benchClient(b, Config{Spool: Spool{Dir: b.TempDir()}}).Handler() },
-		"slog.JSON":  func(b *testing.B) slog.Handler { return slog.NewJSONHandler(io.Discard, nil) },
+		"weir": func(b *testing.B) slog.Handler { return benchClient(b, Config{}).Handler() },
+		"weir-spool": func(b *testing.B) slog.Handler {
+			return benchClient(b, Config{Spool: Spool{Dir: b.TempDir()}}).Handler()
+		},
+		"slog.JSON": func(b *testing.B) slog.Handler { return slog.NewJSONHandler(io.Discard, nil) },
 	}
 	for _, name := range []string{"weir", "weir-spool", "slog.JSON"} {
 		b.Run(name+"/5attrs", func(b *testing.B) {

@@ -257,7 +257,7 @@ func (c Config) withDefaults() (Config, error) {
 	num(&c.Spool.MaxBytes, "Spool.MaxBytes", 256<<20)
 	c.BatchBytes, c.MaxRecord, c.Concurrency = int(min(batch, 16<<20)), int(min(longest, 8<<20)), int(min(conc, 64))
 	if c.Spool.Dir != "" && c.Spool.MaxBytes < minSpool {
-		bad = append(bad, fmt.Errorf("Spool.MaxBytes is less than %d", minSpool))
+		bad = append(bad, fmt.Errorf("size of the spool: Spool.MaxBytes is less than %d", minSpool))
 	}
 	// One record, however long, must fit, and a batch must be full before memory is.
 	c.MaxRecord = int(min(int64(c.MaxRecord), c.MemoryBytes/4))

@@ -89,7 +89,7 @@ func verify(t *testing.T, got []entry) map[int]int {
 
 // run starts the child, kills it after a time or after it has logged some, and
 // returns what it said, and when.
-func runChild(t *testing.T, url, dir string, sync Sync, from int, kill time.Duration) (last int, said map[int]time.Time, killed time.Time) {
+func runChild(t *testing.T, url, dir string, sync Sync, from int, kill time.Duration) (said map[int]time.Time, killed time.Time) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), fmt.Sprintf("WEIR_CLIENT_CHILD=%s|%s|%d|%d", url, dir, sync, from))
@@ -107,7 +107,7 @@ func runChild(t *testing.T, url, dir string, sync Sync, from int, kill time.Dura
 		cmd.Process.Kill()
 	})
 	said = make(map[int]time.Time)
-	last = from - 1
+	last := from - 1
 	for sc := bufio.NewScanner(out); sc.Scan(); {
 		n, err := strconv.Atoi(sc.Text())
 		if err != nil {
@@ -126,7 +126,7 @@ func runChild(t *testing.T, url, dir string, sync Sync, from int, kill time.Dura
 	if !timer.Stop() {
 		killed = <-at
 	}
-	return last, said, killed
+	return said, killed
 }
 
 // moody makes a gateway fail in many ways, at random.
@@ -169,11 +169,11 @@ func TestKill9Always(t *testing.T) {
 	next := 0
 	safe := make(map[int]bool)
 	for range rounds {
-		last, said, _ := runChild(t, g.URL, dir, SyncAlways, next, time.Duration(rand.IntN(150))*time.Millisecond)
+		said, _ := runChild(t, g.URL, dir, SyncAlways, next, time.Duration(rand.IntN(150))*time.Millisecond)
 		for n := range said {
 			safe[n] = true
 		}
-		next = last + 1000000 - last%1000000 // the one under way may or may not be there
+		next += 1000000 // the one under way may or may not be there
 	}
 	g.mu.Lock()
 	g.script = nil
@@ -209,13 +209,13 @@ func TestKill9Never(t *testing.T) {
 	next := 0
 	safe := make(map[int]bool)
 	for range rounds {
-		last, said, killed := runChild(t, g.URL, dir, SyncNever, next, 1500*time.Millisecond)
+		said, killed := runChild(t, g.URL, dir, SyncNever, next, 1500*time.Millisecond)
 		for n, at := range said {
 			if killed.Sub(at) > time.Second {
 				safe[n] = true
 			}
 		}
-		next = last + 1000000 - last%1000000
+		next += 1000000
 	}
 	g.mu.Lock()
 	g.script = nil

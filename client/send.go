@@ -41,8 +41,8 @@ type sender struct {
 	endpoints []*endpoint
 	next      int // with RoundRobin
 
-	requests, retries, bytes     atomic.Uint64
-	delivered, rejected, records atomic.Uint64
+	requests, retries, bytes atomic.Uint64
+	delivered, rejected      atomic.Uint64
 }
 
 // endpoint is one gateway. sender.mu protects it.

@@ -14,7 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
+
 	"testing"
 	"time"
 )
@@ -409,7 +409,7 @@ func (f *diskFile) WriteAt(p []byte, off int64) (int, error) {
 	if int64(len(p)) > f.d.room {
 		n, _ := f.File.WriteAt(p[:f.d.room], off)
 		f.d.room = 0
-		return n, &os.PathError{Op: "write", Path: f.Name(), Err: syscall.ENOSPC}
+		return n, &os.PathError{Op: "write", Path: f.Name(), Err: errNoSpace}
 	}
 	f.d.room -= int64(len(p))
 	return f.File.WriteAt(p, off)
@@ -464,7 +464,7 @@ func check(t *testing.T, got []entry, n int) {
 // The disk is full while the gateways are away, and then not any more: what is
 // in memory is sent, or spooled, and nothing is lost.
 func TestDiskFull(t *testing.T) {
-	for _, trunc := range []error{nil, syscall.EIO} {
+	for _, trunc := range []error{nil, errIO} {
 		dir := t.TempDir()
 		d := &disk{room: 3000, trunc: trunc}
 		w := &wire{answer: func(int, *http.Request, []entry) (int, map[string]string, string) { return 503, nil, "" }}
@@ -511,17 +511,17 @@ func TestDiskFullForGood(t *testing.T) {
 
 // A sync fails: with SyncAlways who logged is told, and the record comes once.
 func TestSyncFails(t *testing.T) {
-	d := &disk{room: 1 << 30, sync: syscall.EIO}
+	d := &disk{room: 1 << 30, sync: errIO}
 	w := &wire{answer: func(int, *http.Request, []entry) (int, map[string]string, string) { return 503, nil, "" }}
 	simulate(t, w, Config{Spool: Spool{Dir: t.TempDir(), Sync: SyncAlways}, open: d.open}, func(c *Client) {
 		r := slog.NewRecord(time.Now(), slog.LevelInfo, "record", 0)
 		r.AddAttrs(slog.Int("i", 0))
-		if err := c.Handler().Handle(context.Background(), r); !errors.Is(err, syscall.EIO) {
+		if err := c.Handler().Handle(context.Background(), r); !errors.Is(err, errIO) {
 			t.Errorf("the error is %v", err)
 		}
 		d.set(func() { d.sync = nil })
 		pass(2 * time.Second)
-		logN(c.Logger(), 1, 1) // returns when it is on disk
+		logN(c.Logger(), 1, 1)                                            // returns when it is on disk
 		if st := c.Stats(); st.MemoryBytes > 150 || st.SpoolBytes < 150 { // the first one is with a sender
 			t.Errorf("%+v", st)
 		}
@@ -686,3 +686,5 @@ func FuzzAnswer(f *testing.F) {
 		retryAfter(string(p), time.Now())
 	})
 }
+
+var errNoSpace, errIO = errors.New("no space left on device"), errors.New("input/output error")
