@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"net/netip"
 
 	"github.com/weirlog/weir/record"
@@ -20,6 +21,8 @@ type Credentials struct {
 
 // Identity is who somebody is.
 type Identity struct {
+	// Name is for people, and no two identities with different Attrs have the
+	// same. It holds no secret.
 	Name   string
 	Tenant string
 	// Attrs are added to all streams of the sender, and win over what it says.
@@ -33,6 +36,9 @@ const (
 	ScopeAdmin  = "admin"
 )
 
+// Scopes are all there are.
+func Scopes() []string { return []string{ScopeIngest, ScopeQuery, ScopeAdmin} }
+
 // Authenticator finds out who somebody is. Safe for concurrent use.
 type Authenticator interface {
 	// Authenticate returns an *AuthError if the credentials are not good for the
@@ -42,8 +48,32 @@ type Authenticator interface {
 
 // AuthError is a refusal.
 type AuthError struct {
-	Status int // 400, 401 or 403, as in HTTP
+	// Status is 400, 401 or 403, as in HTTP, or 503 if who it is cannot be found
+	// out at the moment.
+	Status int
 	Msg    string
 }
 
 func (e *AuthError) Error() string { return e.Msg }
+
+// Workload is somebody that Kubernetes knows. Fields that are not known are empty.
+type Workload struct {
+	Namespace, ServiceAccount string
+	Pod, PodUID               string
+	// Attrs are what streams of the pod carry, under canonical names.
+	Attrs []record.Attr
+}
+
+// ErrBadToken is what Cluster.Review returns for a token that is not good.
+var ErrBadToken = errors.New("the token is not valid")
+
+// Cluster is what Kubernetes knows of who is there. Safe for concurrent use; its
+// answers are remembered by itself.
+type Cluster interface {
+	// Review returns whose token it is. ErrBadToken is Kubernetes' answer; every
+	// other error means that there was none. Without ask it answers from memory
+	// or not at all.
+	Review(ctx context.Context, token string, ask bool) (Workload, error)
+	// PodAt returns the pod with that address, if there is exactly one.
+	PodAt(addr netip.Addr) (Workload, bool)
+}
