@@ -6,10 +6,10 @@ import (
 	"crypto/md5" // #nosec G501: Content-MD5 is the protocol's
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -19,7 +19,6 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
-	"github.com/zeebo/xxh3"
 
 	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/record"
@@ -355,28 +354,12 @@ func (o *S3) object(parts []record.Part) ([]byte, error) {
 // objectKey returns the key of the object with the records of parts, without its
 // extension.
 func objectKey(prefix string, parts []record.Part) string {
-	first := int64(1<<63 - 1)
-	h := xxh3.New()
-	var buf [24]byte
+	first := int64(math.MaxInt64)
 	for _, p := range parts {
-		b := p.Batch()
 		for _, i := range p.Index() {
-			r := b.Record(int(i))
-			first = min(first, r.Time)
-			id := wire.RecordID(b, int(i))
-			binary.BigEndian.PutUint64(buf[0:], id.Hi)
-			binary.BigEndian.PutUint64(buf[8:], id.Lo)
-			binary.BigEndian.PutUint64(buf[16:], uint64(r.Time))
-			_, _ = h.Write(buf[:]) // a hash takes everything
-			if id.IsZero() {
-				binary.BigEndian.PutUint64(buf[0:], b.Stream(int(i)).Hash())
-				binary.BigEndian.PutUint64(buf[8:], uint64(r.Body.Len))
-				_, _ = h.Write(buf[:16])
-				_, _ = h.Write(b.Bytes(r.Body))
-			}
+			first = min(first, p.Batch().Record(int(i)).Time)
 		}
 	}
-	sum := h.Sum128()
 	// A folder named .. would lead elsewhere when the bucket is copied to a disk.
 	segs := strings.Split(strings.TrimLeft(prefix, "/"), "/")
 	for i, s := range segs {
@@ -386,7 +369,7 @@ func objectKey(prefix string, parts []record.Part) string {
 	}
 	key := []byte(strings.Join(segs, "/"))
 	key = time.Unix(0, first).UTC().AppendFormat(key, "20060102T150405Z-")
-	return string(wire.AppendID(key, record.ID{Hi: sum.Hi, Lo: sum.Lo}))
+	return string(wire.AppendID(key, contentHash(parts)))
 }
 
 // failed says what an error means for a request.
