@@ -74,6 +74,8 @@ type Disk struct {
 	stopped chan struct{}
 	wakeup  chan struct{} // for keep
 
+	keeping sync.Mutex // of keep; taken before mu
+
 	mu      sync.Mutex
 	work    sync.Cond // something to commit, to read, or the end
 	settled sync.Cond // pending has shrunk, or an attempt failed

@@ -5,9 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/buffer/buffertest"
-	"github.com/weirlog/weir/record"
 )
 
 // openDisk opens a buffer that the test's end shuts.
@@ -47,6 +45,3 @@ func TestDiskOnDisk(t *testing.T) {
 		return openDisk(bt, DiskConfig{Dir: t.TempDir(), MaxBytes: max(int64(maxBytes), 256<<10), Memory: max(maxBytes, 64<<10)})
 	})
 }
-
-var _ = ack.Buffered
-var _ record.Part

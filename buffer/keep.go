@@ -88,6 +88,8 @@ func (d *Disk) busy() bool {
 // keep moves the cursor over what is finished and, if it is time, saves it and
 // removes segments.
 func (d *Disk) keep(now bool) error {
+	d.keeping.Lock()
+	defer d.keeping.Unlock()
 	d.expire()
 	d.mu.Lock()
 	if at, ok := d.tracker.Advance(&d.sum); ok {
