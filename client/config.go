@@ -277,7 +277,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	if !validHeader("X-Scope-OrgID", c.Tenant) {
-		bad = append(bad, errors.New("Tenant cannot be sent in a header"))
+		bad = append(bad, errors.New("header X-Scope-OrgID: Tenant cannot be sent"))
 	}
 	if c.Level == nil {
 		c.Level = slog.LevelInfo
