@@ -51,11 +51,18 @@ type world struct {
 
 var worldStream = record.NewStream([]record.Attr{{Name: "pod", Value: "p"}, {Name: "namespace", Value: "n"}}, []record.Attr{{Name: "app", Value: "x"}}, nil)
 
-// worldLine is line n as it must come out.
+// worldLine is line n as it must come out. Two lines are 400 bytes long together,
+// each with 40 bytes of a container runtime's before it.
 func worldLine(n int) (body string, start, end int64) {
-	r := rand.New(rand.NewPCG(uint64(n), 3))
-	body = fmt.Sprintf("%d ", n) + strings.Repeat(string(rune('a'+r.IntN(26))), r.IntN(300))
-	return body, int64(n) * 500, int64(n)*500 + 500
+	r := rand.New(rand.NewPCG(uint64(n/2), 3))
+	size, start := 20+r.IntN(360), int64(n/2)*480
+	if n%2 == 1 {
+		start += int64(size) + 40
+		size = 400 - size
+	}
+	body = fmt.Sprintf("%d ", n)
+	body += strings.Repeat(string(rune('a'+r.IntN(26))), size-len(body))
+	return body, start, start + int64(size) + 40
 }
 
 func (w *world) part(from, to int, token *ack.Token) record.Part {

@@ -29,9 +29,10 @@ type crashFS struct {
 	failSync   func(string) bool  // whether this sync fails
 	failOp     func(string) error // before writes, creates, renames
 	beforeSync func(string)       // of files, without the lock
-	half       bool               // a write that failOp refuses is done by half
-	synced     map[string]int     // how often, by name
-	room       int64              // bytes that may still be written; negative: no limit
+	onRead     func(name string, n int)
+	half       bool           // a write that failOp refuses is done by half
+	synced     map[string]int // how often, by name
+	room       int64          // bytes that may still be written; negative: no limit
 }
 
 type inode struct {
@@ -288,6 +289,9 @@ func (f *crashFile) ReadAt(p []byte, off int64) (int, error) {
 	}
 	if off >= int64(len(f.n.data)) {
 		return 0, io.EOF
+	}
+	if f.c.onRead != nil {
+		f.c.onRead(f.name, len(p))
 	}
 	k := copy(p, f.n.data[off:])
 	if k < len(p) {

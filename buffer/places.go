@@ -15,8 +15,8 @@ import (
 // did not get.
 const (
 	maxSources = 8192
-	maxSpans   = 64 // per source; the last ones are kept
-	maxWide    = 64
+	maxSpans   = 64  // per source; the last ones are kept
+	maxWide    = 256 // per source
 	// forgetAfter is how long a source that says nothing is remembered, in
 	// nanoseconds of the buffer's clock.
 	forgetAfter = int64(24 * 3600 * 1e9)
@@ -179,6 +179,21 @@ func (f *source) cut(s span) {
 // line, without escapes: what is longer is taken for several lines.
 const lineOverhead = 80
 
+// escaped is how long text is as a string of JSON, in which a runtime may have
+// written it.
+func escaped(text []byte) int64 {
+	n := len(text)
+	for _, c := range text {
+		switch {
+		case c == '"' || c == '\\' || c == '\n' || c == '\t' || c == '\r':
+			n++
+		case c < ' ' || c == '<' || c == '>' || c == '&':
+			n += 5
+		}
+	}
+	return int64(n)
+}
+
 // take reports whether record i of b is new, and remembers it. A record that does
 // not come from a file is always new.
 func (s *sources) take(b *record.Batch, i int, clock int64) bool {
@@ -204,7 +219,7 @@ func (s *sources) take(b *record.Batch, i int, clock int64) bool {
 	if !s.new {
 		return false
 	}
-	f.add(at, at.to-at.from > int64(r.Source.Len)+lineOverhead)
+	f.add(at, at.to-at.from > int64(r.Source.Len)+lineOverhead && at.to-at.from > escaped(b.Bytes(r.Source))+lineOverhead)
 	return true
 }
 
