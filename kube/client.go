@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/watch"
@@ -33,7 +34,7 @@ const (
 	watchGrace   = 15 * time.Second
 )
 
-// client lists and watches the pods of one node.
+// client lists and watches the pods of one node, or of all that have not ended.
 type client struct {
 	rest rest.Interface
 	http *http.Client
@@ -44,19 +45,29 @@ type client struct {
 	list, watch time.Duration
 }
 
-// newClient does not talk to the server. Only the types of the core group are
-// known to it, as registering all of Kubernetes costs megabytes.
+// newClient does not talk to the server. Without node it is for the pods of all
+// nodes.
 func newClient(kubeconfig, node string) (*client, error) {
-	cfg, err := restConfig(kubeconfig)
+	rc, hc, err := restClient(kubeconfig, "/api", corev1.SchemeGroupVersion, corev1.AddToScheme)
 	if err != nil {
 		return nil, err
 	}
-	scheme := runtime.NewScheme()
-	if err := corev1.AddToScheme(scheme); err != nil {
-		return nil, fmt.Errorf("kube: register types: %w", err)
+	return &client{rest: rc, http: hc, node: node, list: listTimeout, watch: watchTimeout}, nil
+}
+
+// restClient returns a client of one group. Only the types of that group are known
+// to it, as registering all of Kubernetes costs megabytes.
+func restClient(kubeconfig, path string, group schema.GroupVersion, add func(*runtime.Scheme) error) (*rest.RESTClient, *http.Client, error) {
+	cfg, err := restConfig(kubeconfig)
+	if err != nil {
+		return nil, nil, err
 	}
-	cfg.APIPath = "/api"
-	cfg.GroupVersion = &corev1.SchemeGroupVersion
+	scheme := runtime.NewScheme()
+	if err := add(scheme); err != nil {
+		return nil, nil, fmt.Errorf("kube: register types: %w", err)
+	}
+	cfg.APIPath = path
+	cfg.GroupVersion = &group
 	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	cfg.ContentType = runtime.ContentTypeProtobuf
 	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
@@ -71,13 +82,13 @@ func newClient(kubeconfig, node string) (*client, error) {
 	}
 	hc, err := rest.HTTPClientFor(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("kube: HTTP client for %s: %w", cfg.Host, err)
+		return nil, nil, fmt.Errorf("kube: HTTP client for %s: %w", cfg.Host, err)
 	}
 	rc, err := rest.RESTClientForConfigAndClient(cfg, hc)
 	if err != nil {
-		return nil, fmt.Errorf("kube: client for %s: %w", cfg.Host, err)
+		return nil, nil, fmt.Errorf("kube: client for %s: %w", cfg.Host, err)
 	}
-	return &client{rest: rc, http: hc, node: node, list: listTimeout, watch: watchTimeout}, nil
+	return rc, hc, nil
 }
 
 // restConfig reads the kubeconfig, or what kubelet puts into every pod.
@@ -107,6 +118,9 @@ func (c *client) listerWatcher() cache.ListerWatcher {
 
 func (c *client) request(o *metav1.ListOptions) *rest.Request {
 	o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", c.node).String()
+	if c.node == "" {
+		o.FieldSelector = "status.phase!=Succeeded,status.phase!=Failed"
+	}
 	return c.rest.Get().Resource("pods").VersionedParams(o, metav1.ParameterCodec)
 }
 
