@@ -139,8 +139,9 @@ func (c *client) transport(snap snapshot) *http.Transport {
 	return t
 }
 
-// request is one POST.
+// request is one POST, unless the method is another.
 type request struct {
+	method   string // "": POST
 	url      *url.URL
 	header   http.Header // not modified
 	encoding string
@@ -213,8 +214,12 @@ func (c *client) post(ctx context.Context, w *work, r *request) (answer, error) 
 		host = v
 		h.Del("Host")
 	}
+	method := r.method
+	if method == "" {
+		method = http.MethodPost
+	}
 	req := (&http.Request{
-		Method: http.MethodPost, URL: r.url, Host: host, Header: h,
+		Method: method, URL: r.url, Host: host, Header: h,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(len(r.body)), Body: w.payload.reader(),
 		GetBody: func() (io.ReadCloser, error) { return w.payload.reader(), nil },
