@@ -59,6 +59,9 @@ func payload(n int) (body, attr string) {
 	for i := range p {
 		p[i] = byte(r.Uint32()) // not UTF-8, most of the time
 	}
+	if os.Getenv("WEIR_CLIENT_TEXT") != "" {
+		p = fmt.Appendf(nil, "%x \" <é>", p) // what JSON can carry
+	}
 	return strconv.Itoa(n) + " " + string(p), strings.Repeat("x", r.IntN(50))
 }
 
