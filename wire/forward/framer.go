@@ -21,6 +21,8 @@ var errNoMessage = errors.New("not a message of the forward protocol: it does no
 // of a message; it is for one goroutine.
 type Framer struct {
 	Max int // bytes of a message; 0: DefaultMax
+	// AnyValue takes answers too, which are maps.
+	AnyValue bool
 
 	pos   int // of the value that comes; behind what there is if bytes are missing
 	depth int
@@ -51,7 +53,7 @@ func (f *Framer) Next(p []byte) (int, error) {
 		if h.kind == kindBad {
 			return 0, errCut
 		}
-		if f.pos == 0 && h.kind != kindArray {
+		if f.pos == 0 && h.kind != kindArray && !(f.AnyValue && h.kind == kindMap) {
 			return 0, errNoMessage
 		}
 		next, n := uint64(h.body), uint64(0)
