@@ -171,6 +171,13 @@ func (b *Batch) SetToken(stream uint16, t *ack.Token) {
 	b.AddToken(t)
 }
 
+// SetStream puts another Stream in the place of an entry's: who wrote its records
+// is known better now.
+func (b *Batch) SetStream(stream uint16, s *Stream) {
+	b.mutable()
+	b.streams[stream].Stream = s
+}
+
 // Streams returns the stream table. Do not modify.
 func (b *Batch) Streams() []StreamRef { return b.streams }
 
