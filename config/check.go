@@ -154,6 +154,9 @@ func (k *checker) pipeline() {
 
 func (k *checker) input(in *Input) {
 	p := "inputs." + string(in.ID)
+	if x, ok := in.Settings.(interface{ check(*checker, string) }); ok {
+		x.check(k, p)
+	}
 	var labels map[string]string
 	switch x := in.Settings.(type) {
 	case *KubernetesInput:
@@ -219,6 +222,9 @@ func (k *checker) output(out *Output) {
 	}
 	if m := k.cfg.Limits.Memory; m > 0 && d.Batch.Bytes > m && k.given(p+".batch.bytes") {
 		k.warn(p+".batch.bytes", "batch.bytes (%s) is more than limits.memory (%s): requests stay smaller", d.Batch.Bytes, m)
+	}
+	if x, ok := out.Settings.(interface{ check(*checker, string) }); ok {
+		x.check(k, p)
 	}
 	switch x := out.Settings.(type) {
 	case *ElasticsearchOutput:

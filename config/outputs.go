@@ -203,6 +203,10 @@ type componentType struct {
 var inputTypes = []componentType{
 	{name: "kubernetes", doc: "The logs of this node's containers.", new: func() any { return new(KubernetesInput) }},
 	{name: "file", doc: "Plain log files.", new: func() any { return new(FileInput) }},
+	{name: "forward", doc: "Fluentd, Fluent Bit, docker and their like, over the Forward Protocol.", new: func() any { return new(ForwardInput) }},
+	{name: "syslog", doc: "Syslog, RFC 5424 and 3164, over TCP, TLS, UDP or a unix socket such as /dev/log.", new: func() any { return new(SyslogInput) }},
+	{name: "gelf", doc: "GELF, Graylog's format, over TCP, TLS or UDP.", new: func() any { return new(GELFInput) }},
+	{name: "socket", doc: "Lines of text or JSON over TCP, TLS, UDP or a unix socket.", new: func() any { return new(SocketInput) }},
 }
 
 var outputTypes = []componentType{
@@ -213,6 +217,18 @@ var outputTypes = []componentType{
 	{name: "otlp", doc: "An OTLP endpoint: http(s)://host:4318 or grpc(s)://host:4317.", new: func() any { return new(OTLPOutput) },
 		schemes: []string{"http", "https", "grpc", "grpcs"}},
 	{name: "jsonl", doc: "POST of one JSON object per line, as VictoriaLogs and Vector take it.", new: func() any { return new(JSONLOutput) }},
+	{name: "kafka", doc: "Topics of a Kafka, with an idempotent producer.", new: func() any { return new(KafkaOutput) }},
+	{name: "s3", doc: "Objects in S3, MinIO or alike: Parquet or lines of JSON.", new: func() any { return new(S3Output) },
+		defaults: map[string]string{"batch.bytes": "32MiB", "batch.wait": "5m", "buffer.memory": "64MiB"}},
+	{name: "clickhouse", doc: "A table of ClickHouse, over HTTP.", new: func() any { return new(ClickHouseOutput) },
+		defaults: map[string]string{"batch.bytes": "8MiB"}},
+	{name: "splunk_hec", doc: "Splunk's HTTP Event Collector.", new: func() any { return new(SplunkOutput) },
+		defaults: map[string]string{"batch.bytes": "512KiB"}},
+	{name: "http", doc: "Any URL: lines or an array of JSON, plain lines, or a template.", new: func() any { return new(HTTPOutput) }},
+	{name: "forward", doc: "A Fluentd, Fluent Bit or weir over the Forward Protocol: tcp://host:24224 or tls://host:24224.", new: func() any { return new(ForwardOutput) },
+		schemes: []string{"tcp", "tls"}, defaults: map[string]string{"batch.bytes": "2MiB"}},
+	{name: "syslog", doc: "A receiver of syslog: tcp://host:514, tls://host:6514 or udp://host:514.", new: func() any { return new(SyslogOutput) },
+		schemes: []string{"tcp", "tls", "udp"}, defaults: map[string]string{"batch.bytes": "1MiB", "concurrency.max": "1"}},
 	{name: "file", doc: "A file that weir rotates itself.", new: func() any { return new(FileOutput) },
 		defaults: map[string]string{"batch.bytes": "1MiB", "batch.wait": "200ms"}},
 	{name: "stdout", doc: "Standard output.", new: func() any { return new(StdoutOutput) },

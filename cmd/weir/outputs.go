@@ -104,6 +104,10 @@ func (p *process) newDestination(cfg *config.Config, o config.Output) (made *des
 			return nil, err
 		}
 	}
+	if a, ok := o.Settings.(attempts); ok {
+		n, timeout := a.Attempts()
+		conf.Concurrency, conf.Timeout = n, time.Duration(timeout)
+	}
 	d.timeout = conf.Timeout
 	// What is in hand counts against the budget of records as well; here it is
 	// bounded so that one output cannot take it all.
@@ -201,6 +205,14 @@ func (p *process) endpoints(o config.Output, log *slog.Logger) ([]deliver.Endpoi
 		}
 		return []deliver.Endpoint{{Name: string(s.Path), Output: out}}, nil
 	}
+	switch s := o.Settings.(type) {
+	case *config.KafkaOutput:
+		e, err := kafkaOutput(s, log)
+		return []deliver.Endpoint{e}, err
+	case *config.S3Output:
+		e, err := s3Output(s, log)
+		return []deliver.Endpoint{e}, err
+	}
 	remote := o.Settings.Endpoints()
 	var list []deliver.Endpoint
 	for _, u := range remote.List() {
@@ -267,9 +279,19 @@ func remoteOutput(settings config.OutputSettings, h output.HTTPConfig) (deliver.
 	case *config.OTLPOutput:
 		h.Compression = s.Compression
 		return output.NewOTLP(output.OTLPConfig{HTTPConfig: h, Encoding: otlp.Config{Labels: every, Annotations: every, Version: version()}})
+	case *config.ClickHouseOutput:
+		return clickHouseOutput(s, h)
+	case *config.SplunkOutput:
+		return splunkOutput(s, h)
+	case *config.HTTPOutput:
+		return postOutput(s, h)
 	case *config.JSONLOutput:
 		h.Compression = s.Compression
 		return output.NewJSONL(output.JSONLConfig{HTTPConfig: h, Encoding: jsonlConfig(s.Keys)})
+	case *config.ForwardOutput:
+		return forwardOutput(s, h)
+	case *config.SyslogOutput:
+		return syslogOutput(s, h)
 	}
 	return nil, fmt.Errorf("output type %T is not built in", settings)
 }
