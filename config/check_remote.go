@@ -31,7 +31,7 @@ func (k *checker) remote(p string, r *Remote) {
 		if err != nil {
 			continue
 		}
-		tls := u.Scheme() == "https" || u.Scheme() == "grpcs"
+		tls := u.Scheme() == "https" || u.Scheme() == "grpcs" || u.Scheme() == "tls"
 		if tls {
 			secure++
 		}
@@ -63,7 +63,7 @@ func (k *checker) remote(p string, r *Remote) {
 		k.err(p+".tls."+have, "needs %s too", miss)
 	}
 	if k.given(p+".tls") && t != (TLS{}) && len(r.List()) > 0 && secure == 0 {
-		k.err(p+".tls", "is given, but no url has the scheme https or grpcs")
+		k.err(p+".tls", "is given, but no url has the scheme https, grpcs or tls")
 	}
 	if t.InsecureSkipVerify {
 		k.warn(p+".tls.insecure_skip_verify", "anyone on the way can read and change the logs")

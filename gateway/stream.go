@@ -1,0 +1,257 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Conns bounds the connections of a listener of streams. Zero values mean the
+// defaults.
+type Conns struct {
+	// Max is how many there may be, PerIP how many from one address; default 4 096
+	// and 1 024. One too many is closed at once.
+	Max, PerIP int
+	// Idle is how long one may be silent between messages; default 10 min. A
+	// message that has begun has Limits.Patience to come, and a second more for
+	// every KiB.
+	Idle time.Duration
+	// UnixMode is that of the file of a unix socket; default 0660.
+	UnixMode fs.FileMode
+}
+
+func (c Conns) withDefaults() Conns {
+	def(&c.Max, 4096)
+	def(&c.PerIP, 1024)
+	def(&c.Idle, 10*time.Minute)
+	if c.UnixMode == 0 {
+		c.UnixMode = 0o660
+	}
+	return c
+}
+
+const (
+	// handshakePatience is how long TLS and a handshake of the protocol may take.
+	handshakePatience = 10 * time.Second
+	// gather is how long messages of senders that await no answer are waited for
+	// once there is one, and gatherBytes how many bytes of them are enough.
+	gather      = 100 * time.Millisecond
+	gatherBytes = 512 << 10
+	// firstRead is the buffer of a connection that is silent.
+	firstRead = 512
+	// lastRead is how long what the kernel has is read when the process stops.
+	lastRead = time.Second
+)
+
+// streams serves the connections of one listener, each in a goroutine of its own.
+type streams struct {
+	in       *Input
+	cfg      *Config
+	conns    Conns
+	ln       net.Listener
+	tls      *tls.Config
+	counters *counters
+	restream restreamer
+	// serve speaks the protocol until the connection ends. What it returns is told
+	// as the reason, io.EOF being none.
+	serve func(ctx context.Context, c *conn) error
+
+	ctx      context.Context // of what is under way
+	cancel   context.CancelFunc
+	stopping atomic.Bool
+	wg       sync.WaitGroup
+
+	mu   sync.Mutex
+	open map[*conn]struct{}
+	byIP map[netip.Addr]int
+	shut int64 // connections refused for their number
+	told time.Time
+}
+
+// stream adds a listener to the group; protocol names its statistics.
+func (g *group) stream(ln net.Listener, secure *tls.Config, protocol string, conns Conns, serve func(context.Context, *conn) error) {
+	s := &streams{
+		in: g.in, conns: conns.withDefaults(), ln: ln, tls: secure, counters: g.in.stats.of(protocol), serve: serve,
+		open: make(map[*conn]struct{}), byIP: make(map[netip.Addr]int),
+	}
+	cfg := g.in.cfg
+	cfg.IDs = false // see forward, which has chunks, for when there are ids
+	s.cfg = &cfg
+	s.ctx, s.cancel = context.WithCancel(g.base)
+	g.add(s.accept, s.stop)
+}
+
+// unix opens a unix socket, in the place of one that nobody listens on.
+func (in *Input) unix(kind, path string, mode fs.FileMode) (net.Listener, error) {
+	if err := clearSocket("unix", path); err != nil {
+		return nil, fmt.Errorf("%s: %w", kind, err)
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", kind, err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", kind, err), ln.Close())
+	}
+	in.opened(kind, ln.Addr())
+	return ln, nil
+}
+
+// clearSocket removes the socket that a process that is gone has left.
+func clearSocket(network, path string) error {
+	fi, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if fi.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s is there already, and is no socket", path)
+	}
+	c, err := net.DialTimeout(network, path, time.Second)
+	if err == nil {
+		return errors.Join(fmt.Errorf("%s is in use: another program, perhaps another weir, listens there", path), c.Close())
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(path)
+}
+
+func (s *streams) accept() {
+	defer s.wg.Wait()
+	wait := 5 * time.Millisecond
+	for {
+		nc, err := s.ln.Accept()
+		if err != nil {
+			if s.stopping.Load() || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// Mostly too many open files: those that end make room.
+			s.cfg.Log.Warn("no connection could be accepted", "input", s.cfg.Name, "error", err)
+			select {
+			case <-time.After(wait):
+			case <-s.ctx.Done():
+				return
+			}
+			wait = min(2*wait, time.Second)
+			continue
+		}
+		wait = 5 * time.Millisecond
+		c := &conn{Conn: nc, s: s, began: time.Now()}
+		if ap, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
+			c.addr = ap.Addr().Unmap().WithZone("")
+			c.peer = c.addr.String()
+		}
+		if !s.enter(c) {
+			_ = nc.Close() // it has not been spoken to
+			continue
+		}
+		s.wg.Go(func() { s.run(c) })
+	}
+}
+
+// enter counts the connection, unless there are too many.
+func (s *streams) enter(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping.Load() {
+		return false
+	}
+	if len(s.open) >= s.conns.Max || c.addr.IsValid() && s.byIP[c.addr] >= s.conns.PerIP {
+		s.shut++
+		s.counters.results[pushBusy].Add(1)
+		if now := time.Now(); now.Sub(s.told) > 10*time.Second {
+			s.told = now
+			s.cfg.Log.Warn("connections are refused: there are too many", "input", s.cfg.Name, "open", len(s.open), "address", c.peer,
+				"of_address", s.byIP[c.addr], "refused", s.shut)
+		}
+		return false
+	}
+	s.open[c] = struct{}{}
+	if c.addr.IsValid() {
+		s.byIP[c.addr]++
+	}
+	return true
+}
+
+func (s *streams) leave(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, c)
+	if s.byIP[c.addr]--; s.byIP[c.addr] <= 0 {
+		delete(s.byIP, c.addr)
+	}
+}
+
+// Open returns how many connections there are.
+func (s *streams) Open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.open)
+}
+
+func (s *streams) run(c *conn) {
+	defer s.leave(c)
+	defer c.free()
+	defer func() { _ = c.Close() }() // whatever there was to say has been said
+	defer func() {
+		if v := recover(); v != nil {
+			s.cfg.Log.Error("a connection made the program panic", "input", s.cfg.Name, "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	err := c.enter(s.ctx)
+	if err == nil {
+		err = s.serve(s.ctx, c)
+	}
+	switch {
+	case err == nil, errors.Is(err, io.EOF), s.stopping.Load(), errors.Is(err, errIdle), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return
+	}
+	var ae *AuthError
+	if errors.As(err, &ae) {
+		s.counters.results[pushDenied].Add(1)
+	}
+	s.cfg.Log.Warn("a connection was closed", "input", s.cfg.Name, "address", c.peer, "error", err)
+}
+
+// stop takes no more connections, lets those that are there answer for what they
+// have sent, and cuts them when patience ends.
+func (s *streams) stop(patience context.Context) {
+	s.mu.Lock()
+	s.stopping.Store(true)
+	var open []*conn
+	for c := range s.open {
+		open = append(open, c)
+	}
+	s.mu.Unlock()
+	_ = s.ln.Close() // nobody is there to be told
+	for _, c := range open {
+		c.wake()
+	}
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-patience.Done():
+	}
+	s.cancel()
+	s.mu.Lock()
+	for c := range s.open {
+		_ = c.Close()
+	}
+	s.mu.Unlock()
+	<-done
+}
