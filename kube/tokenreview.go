@@ -56,8 +56,8 @@ type TokenReviews struct {
 	slots     chan struct{}
 
 	mu    sync.Mutex
-	good  map[[sha256.Size]byte]answer
-	bad   map[[sha256.Size]byte]answer
+	good  answers
+	bad   answers
 	calls map[[sha256.Size]byte]*call
 	s     TokenStats
 }
@@ -107,7 +107,7 @@ func NewTokenReviews(c TokenReviewsConfig) (*TokenReviews, error) {
 	}
 	return &TokenReviews{
 		rest: rc, http: hc, audiences: slices.Clone(c.Audiences), clock: c.Clock, slots: make(chan struct{}, maxReviews),
-		good: make(map[[sha256.Size]byte]answer), bad: make(map[[sha256.Size]byte]answer), calls: make(map[[sha256.Size]byte]*call),
+		good: answers{m: make(map[[sha256.Size]byte]answer)}, bad: answers{m: make(map[[sha256.Size]byte]answer)}, calls: make(map[[sha256.Size]byte]*call),
 	}, nil
 }
 
@@ -119,7 +119,7 @@ func (t *TokenReviews) Stats() TokenStats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.s
-	s.Known = len(t.good)
+	s.Known = len(t.good.m)
 	return s
 }
 
@@ -130,8 +130,8 @@ func (t *TokenReviews) Review(ctx context.Context, token string, ask bool) (Toke
 	key := sha256.Sum256([]byte(token))
 	now := t.clock()
 	t.mu.Lock()
-	old, known := t.good[key]
-	switch bad, ok := t.bad[key]; {
+	old, known := t.good.m[key]
+	switch bad, ok := t.bad.m[key]; {
 	case known && now.Before(old.until):
 		t.mu.Unlock()
 		return old.user, nil
@@ -166,37 +166,45 @@ func (t *TokenReviews) Review(ctx context.Context, token string, ask bool) (Toke
 	end := expiry(token)
 	switch {
 	case c.err == nil:
-		delete(t.bad, key)
-		put(t.good, key, answer{c.user, earliest(now.Add(goodFor), end), earliest(now.Add(goodFor+staleFor), end)}, now)
+		delete(t.bad.m, key)
+		t.good.put(key, answer{c.user, earliest(now.Add(goodFor), end), earliest(now.Add(goodFor+staleFor), end)}, now)
 	case errors.Is(c.err, ErrBadToken):
 		t.s.Bad++
-		delete(t.good, key)
-		put(t.bad, key, answer{until: now.Add(badFor)}, now)
+		delete(t.good.m, key)
+		t.bad.put(key, answer{until: now.Add(badFor)}, now)
 	case known && now.Before(old.last):
 		t.s.Stale++
 		old.until = earliest(now.Add(retryAfter), old.last)
-		t.good[key] = old
+		t.good.m[key] = old
 		c.user, c.err = old.user, nil
 	}
 	return c.user, c.err
 }
 
-// put remembers an answer in the place of one that is of no use any more, or of any.
-func put(m map[[sha256.Size]byte]answer, key [sha256.Size]byte, a answer, now time.Time) {
-	if len(m) >= maxAnswers {
-		for k, old := range m {
-			if now.After(old.until) {
-				delete(m, k)
+// answers are those of one kind, maxAnswers at most.
+type answers struct {
+	m     map[[sha256.Size]byte]answer
+	swept time.Time
+}
+
+// put remembers an answer, in the place of those that are of no use any more, or of
+// any.
+func (s *answers) put(key [sha256.Size]byte, a answer, now time.Time) {
+	if len(s.m) >= maxAnswers && now.Sub(s.swept) > time.Second {
+		s.swept = now
+		for k, old := range s.m {
+			if now.After(old.until) && now.After(old.last) {
+				delete(s.m, k)
 			}
-		}
-		for k := range m {
-			if len(m) < maxAnswers {
-				break
-			}
-			delete(m, k)
 		}
 	}
-	m[key] = a
+	for k := range s.m {
+		if len(s.m) < maxAnswers {
+			break
+		}
+		delete(s.m, k)
+	}
+	s.m[key] = a
 }
 
 func earliest(a, b time.Time) time.Time {

@@ -231,13 +231,13 @@ func TestTokenReviewOnce(t *testing.T) {
 // TestTokenReviewMemory: no number of bad tokens makes good ones forgotten or memory
 // grow.
 func TestTokenReviewMemory(t *testing.T) {
-	m := make(map[[32]byte]answer)
+	m := answers{m: make(map[[32]byte]answer)}
 	now := time.Unix(1e9, 0)
 	for i := range 3 * maxAnswers {
-		put(m, [32]byte{byte(i), byte(i >> 8), byte(i >> 16)}, answer{until: now.Add(time.Hour)}, now)
+		m.put([32]byte{byte(i), byte(i >> 8), byte(i >> 16)}, answer{until: now.Add(time.Hour)}, now)
 	}
-	if len(m) > maxAnswers {
-		t.Errorf("%d answers", len(m))
+	if len(m.m) > maxAnswers {
+		t.Errorf("%d answers", len(m.m))
 	}
 }
 
