@@ -27,7 +27,10 @@ type segment struct {
 	end     int64 // of what may be read
 	size    int64 // on disk
 	damaged bool  // to be kept for people when it is finished
-	f       File  // of the one being written
+	// snapshot says that it begins with an intact one: what is before it is not
+	// needed to know what the sources have given.
+	snapshot bool
+	f        File // of the one being written
 }
 
 // group is what is made durable together.
@@ -47,8 +50,17 @@ func (d *Disk) commitLoop() {
 	var buf []byte
 	for {
 		d.mu.Lock()
-		for len(d.pending) == 0 && !d.stop {
+		for len(d.pending) == 0 && !d.stop && !d.rotate {
 			d.work.Wait()
+		}
+		if len(d.pending) == 0 && d.rotate {
+			d.rotate = false
+			d.retire()
+			g := group{first: d.end.seq, end: d.end}
+			d.mu.Unlock()
+			_ = d.begin(&g) // the keeper asks again
+			d.wakeKeeper()
+			continue
 		}
 		if len(d.pending) == 0 {
 			d.mu.Unlock()
@@ -217,7 +229,7 @@ func (d *Disk) begin(g *group) (err error) {
 	head = d.sources.append(head, d.clock())
 	seal(head[at:], g.first, 0, d.salt)
 
-	s := &segment{name: segmentName(h.number), number: h.number, first: g.first, salt: d.salt}
+	s := &segment{name: segmentName(h.number), number: h.number, first: g.first, salt: d.salt, snapshot: true}
 	f, err := d.fs.Create(s.name)
 	if err != nil {
 		return fmt.Errorf("create %s: %w", s.name, err)
@@ -242,6 +254,7 @@ func (d *Disk) begin(g *group) (err error) {
 	d.active = s
 	d.segments = append(d.segments, s)
 	d.diskSize += s.size
+	d.emptySize = int64(len(head))
 	return nil
 }
 

@@ -237,18 +237,6 @@ func (c *crashFS) SyncDir() error {
 	return nil
 }
 
-// syncs counts the syncs of some files.
-func (c *crashFS) syncs(of func(string) bool) (n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for name, k := range c.synced {
-		if of(name) {
-			n += k
-		}
-	}
-	return n
-}
-
 // crashNow lets nothing happen any more.
 func (c *crashFS) crashNow() {
 	c.mu.Lock()

@@ -93,12 +93,14 @@ type Disk struct {
 	attempts     int   // that failed, in a row
 	failedRounds uint64
 
-	segments []*segment // by their first record
-	diskSize int64      // sum of the segments' bytes
-	number   uint64     // of the next segment
-	end      pos        // of what is durable
-	active   *segment   // the one being written, last of segments; nil: none
-	sources  sources    // the committer's
+	segments  []*segment // by their first record
+	diskSize  int64      // sum of the segments' bytes
+	emptySize int64      // of a segment without records
+	rotate    bool       // the committer is to begin a new segment
+	number    uint64     // of the next segment
+	end       pos        // of what is durable
+	active    *segment   // the one being written, last of segments; nil: none
+	sources   sources    // the committer's
 
 	reader   reader // the reader's
 	loaded   []loaded

@@ -19,7 +19,8 @@ const (
 	saveEvery = time.Second
 	// maxQuarantine is how many damaged segments are kept.
 	maxQuarantine = 4
-	// smallSegment is the size up to which an empty log keeps its last file.
+	// smallSegment is the size up to which an empty log keeps its last file,
+	// beside what that began with.
 	smallSegment = 64 << 10
 
 	damagedSuffix = ".bad"
@@ -82,7 +83,7 @@ func (d *Disk) busy() bool {
 	n, _ := d.tracker.Open()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return n > 0 || d.at != d.saved || d.c.MaxAge > 0 && d.taken.seq < d.end.seq
+	return n > 0 || d.at != d.saved || len(d.segments) > 1 && d.at.seq >= d.end.seq || d.c.MaxAge > 0 && d.taken.seq < d.end.seq
 }
 
 // keep moves the cursor over what is finished and, if it is time, saves it and
@@ -101,8 +102,11 @@ func (d *Disk) keep(now bool) error {
 	tell := d.update()
 	d.mu.Unlock()
 	d.announce(tell)
-	if !due || !move && !(now && c.turn > 0) {
+	if !due {
 		return nil
+	}
+	if !move && !now {
+		return d.removeFinished(d.saved)
 	}
 	if err := d.save(&c); err != nil {
 		return fmt.Errorf("save %s: %w", cursorName, err)
@@ -183,15 +187,15 @@ func (d *Disk) expire() {
 func (d *Disk) removeFinished(at pos) error {
 	d.mu.Lock()
 	var gone []*segment
-	for len(d.segments) > 1 && d.segments[1].first <= at.seq {
+	for len(d.segments) > 1 && d.segments[1].first <= at.seq && slices.ContainsFunc(d.segments[1:], hasSnapshot) {
 		gone = append(gone, d.segments[0])
 		d.segments = d.segments[1:]
 	}
-	// An empty log needs no file.
-	if s := d.segments; len(s) == 1 && at.seq >= d.end.seq && len(d.pending) == 0 && (s[0] != d.active || s[0].size > smallSegment) {
-		gone = append(gone, s[0])
-		d.retire()
-		d.segments = nil
+	// An empty log is a new file without records: what is remembered of sources
+	// must not go with the old one.
+	if s := d.segments; len(s) > 0 && at.seq >= d.end.seq && d.diskSize > smallSegment+d.emptySize && len(d.pending) == 0 {
+		d.rotate = true
+		d.work.Broadcast()
 	}
 	d.mu.Unlock()
 	var errs error
@@ -213,6 +217,8 @@ func (d *Disk) removeFinished(at pos) error {
 	d.announce(tell)
 	return errs
 }
+
+func hasSnapshot(s *segment) bool { return s.snapshot }
 
 // discard removes a file, or puts it aside if it is damaged.
 func (d *Disk) discard(name string, damaged bool) error {

@@ -106,7 +106,7 @@ func (d *Disk) removeBehind() error {
 		if len(d.segments) > 1 {
 			next = d.segments[1].first
 		}
-		if next > d.saved.seq || d.saved.seq == ^uint64(0) || d.reader.seg == s {
+		if next > d.saved.seq || d.saved.seq == ^uint64(0) || d.reader.seg == s || !slices.ContainsFunc(d.segments[1:], hasSnapshot) {
 			break
 		}
 		if err := d.fs.Remove(s.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -258,6 +258,7 @@ func (d *Disk) lastFrames(files []*found) (end pos, snap *cursor, err error) {
 	from := len(files) - 1
 	for ; from >= 0; from-- {
 		if snap = d.snapshot(files[from]); snap != nil {
+			files[from].segment.snapshot = true
 			break
 		}
 		if len(files)-from >= 3 {
@@ -345,8 +346,10 @@ func (d *Disk) scan(x *found, limit uint64, end *pos) error {
 		b.Extend(fr.size)
 		off += fr.length()
 		last = off
-		if in, ok := parseInfo(p); ok && fr.records > 0 && fr.next() > end.seq {
-			*end = pos{seq: fr.next(), parts: in.parts + 1, sizes: in.sizes + uint64(in.size)}
+		if in, ok := parseInfo(p); ok && fr.records > 0 {
+			if fr.next() > end.seq {
+				*end = pos{seq: fr.next(), parts: in.parts + 1, sizes: in.sizes + uint64(in.size)}
+			}
 			if dec.decode(b, 0, fr.records, nil) == nil {
 				d.sources.batch()
 				for i := range b.Records() {

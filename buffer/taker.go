@@ -161,7 +161,7 @@ func (d *Disk) OldestSince() (time.Time, bool) {
 
 func (d *Disk) oldestSince() (time.Time, bool) {
 	now := d.c.Now()
-	wall := now.UnixNano()
+	var wall int64
 	switch {
 	case len(d.returned) > 0:
 		wall = d.returned[0].wall
