@@ -408,4 +408,3 @@ func BenchmarkAuthenticate(b *testing.B) {
 		}
 	}
 }
-

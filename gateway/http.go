@@ -175,8 +175,9 @@ func (h *HTTP) serve(u *push, e *endpoint, pushes bool) (err error) {
 			u.end(err, r.Context().Err() != nil)
 		}()
 	}
+	c := httpCredentials(r)
+	u.addr = c.Addr
 	if h.cfg.Auth != nil && !e.open {
-		c := httpCredentials(r)
 		if e.credentials != nil {
 			e.credentials(r, &c)
 		}

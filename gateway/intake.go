@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync/atomic"
+	"net/netip"
 	"time"
 
 	"github.com/weirlog/weir/ack"
@@ -45,18 +45,6 @@ func def[T int | int64 | time.Duration](p *T, v T) {
 		*p = v
 	}
 }
-
-// Memory bounds what all pushes under way hold together. Safe for concurrent use.
-type Memory struct {
-	limit int64
-	used  atomic.Int64
-}
-
-// NewMemory returns a Memory of so many bytes.
-func NewMemory(limit int64) *Memory { return &Memory{limit: limit} }
-
-// Used returns the bytes that are held.
-func (m *Memory) Used() int64 { return m.used.Load() }
 
 // Config is what all listeners of a process have in common. Zero values mean the
 // defaults.
@@ -101,13 +89,6 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Limiter says how much a tenant may push. Safe for concurrent use.
-type Limiter interface {
-	// Allow counts what a tenant pushes. If that is too much it says when there
-	// will be room.
-	Allow(tenant string, bytes, records int, now time.Time) (retryAfter time.Duration, ok bool)
-}
-
 // intake is one piece that was pushed on its way: a request, or what came over a
 // socket in a moment. It is for one goroutine.
 type intake struct {
@@ -119,10 +100,11 @@ type intake struct {
 	b        *record.Batch
 	body     record.Span // what was pushed, uncompressed, in b's buffer
 	out      wire.Outcome
-	held     int64 // of the memory
-	read     int64 // bytes as sent
-	decoded  int64 // bytes of body; kept when b has gone
-	taken    bool  // what is not refused is durable
+	addr     netip.Addr // the sender's, if nothing else is known of it
+	held     int64      // of the memory
+	read     int64      // bytes as sent
+	decoded  int64      // bytes of body; kept when b has gone
+	taken    bool       // what is not refused is durable
 	result   pushResult
 }
 
@@ -130,6 +112,12 @@ var errNoRoom = &httpError{429, "there is no room: records wait for their destin
 
 // begin takes a batch.
 func (u *intake) begin() error {
+	if l := u.c.Limiter; l != nil {
+		// Before anything is read: who is over the limit costs nothing more.
+		if wait, ok := l.Allow(u.id.Tenant, 0, 0, time.Unix(0, u.now)); !ok {
+			return &limitError{wait}
+		}
+	}
 	if u.b = u.c.Sink.Batch(); u.b == nil {
 		return errNoRoom
 	}
@@ -142,7 +130,7 @@ func (u *intake) end(err error, gone bool) {
 		u.b.Abandon()
 		u.b = nil
 	}
-	u.c.Memory.used.Add(-u.held)
+	u.c.Memory.give(u.holder(), u.held)
 	u.held = 0
 	u.counters.count(u, err, gone)
 }
@@ -150,15 +138,16 @@ func (u *intake) end(err error, gone bool) {
 // errMemory is the answer when the memory for pushes is spent.
 var errMemory = &httpError{429, "memory for pushes is spent by other requests; try again"}
 
+// holder is for whom the piece holds memory.
+func (u *intake) holder() holder { return holder{u.id.Tenant, u.id.Name, u.addr}.known() }
+
 // need makes sure that the piece may use n bytes. The only one may always.
 func (u *intake) need(n int64) error {
 	more := n - u.held
 	if more <= 0 {
 		return nil
 	}
-	m := u.c.Memory
-	if used := m.used.Add(more); used > m.limit && used > n {
-		m.used.Add(-more)
+	if !u.c.Memory.take(u.holder(), more, u.held) {
 		return errMemory
 	}
 	u.held = n
@@ -177,9 +166,10 @@ func (u *intake) take(ctx context.Context) ([]Refusal, error) {
 		return nil, err
 	}
 	u.decoded = int64(u.body.Len)
+	records, now := b.NumRecords(), time.Unix(0, u.now)
 	if u.c.Limiter != nil {
-		if wait, ok := u.c.Limiter.Allow(u.id.Tenant, int(u.decoded), b.NumRecords(), time.Unix(0, u.now)); !ok {
-			return nil, &limitError{wait}
+		if err := u.limit(b, now); err != nil {
+			return nil, err
 		}
 	}
 	// What the sender did not say of their level is looked for in their lines.
@@ -201,11 +191,27 @@ func (u *intake) take(ctx context.Context) ([]Refusal, error) {
 	u.b = nil
 	refused, err := u.c.Sink.Take(ctx, b)
 	if err != nil {
+		if u.c.Limiter != nil {
+			u.c.Limiter.Return(u.id.Tenant, int(u.decoded), records, now)
+		}
 		return nil, u.refusal(ctx, err)
 	}
 	u.out.Refused += len(refused)
 	u.taken = true
 	return refused, nil
+}
+
+// limit counts what is pushed, unless that is too much.
+func (u *intake) limit(b *record.Batch, now time.Time) error {
+	wait, ok := u.c.Limiter.Allow(u.id.Tenant, int(u.decoded), b.NumRecords(), now)
+	if !ok {
+		return &limitError{wait}
+	}
+	if wait, ok = u.c.Limiter.AllowStreams(u.id.Tenant, b, now); !ok {
+		u.c.Limiter.Return(u.id.Tenant, int(u.decoded), b.NumRecords(), now)
+		return &limitError{wait}
+	}
+	return nil
 }
 
 // limitError says that a tenant pushes more than it may.
