@@ -156,7 +156,9 @@ func (d *Decoder) Decode(b *record.Batch, body record.Span, tenant string, now i
 				}
 			case "timestamp":
 				if ns, ok := seconds(raw); ok {
-					r.Time = ns
+					if ns != 0 { // which is of clients that leave it to us
+						r.Time = ns
+					}
 					continue
 				}
 			case "level":

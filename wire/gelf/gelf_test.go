@@ -45,7 +45,7 @@ func TestDecode(t *testing.T) {
 		{`{"version":"1.1","host":"n","short_message":"x","timestamp":1.5,"level":3,"_command":"sh","_container_id":"cid","_container_name":"/web","_image_name":"img","_tag":"t"}`,
 			`container=web container_id=cid image=img node=n 1500000000 17 "x" command="sh" tag="t"`},
 		{`{"short_message":"x","timestamp":"soon","level":99,"_o":{"a":[1]},"_n":null,"_":1}`, `1763805600123456789 0 "{\"short_message\":\"x\",\"timestamp\":\"soon\",\"level\":99,\"_o\":{\"a\":[1]},\"_n\":null,\"_\":1}" flags=40`},
-		{`{"full_message":"only"}`, `1763805600123456789 0 "only"`},
+		{`{"full_message":"only","timestamp":0}`, `1763805600123456789 0 "only"`},
 		{`{"host":"h"}`, `node=h 1763805600123456789 0 "{\"host\":\"h\"}" flags=40`},
 		{`{"short_message":"y","_kubernetes_pod_name":"p","_kubernetes_namespace_name":"ns","__tenant__":"evil"}`, `namespace=ns pod=p 1763805600123456789 0 "y" _tenant__="evil"`},
 	} {
