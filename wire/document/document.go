@@ -20,6 +20,7 @@ package document
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/zeebo/xxh3"
@@ -117,6 +118,16 @@ func (d *Decoder) Count() error {
 type Refused struct{ Why string }
 
 func (e *Refused) Error() string { return e.Why }
+
+// Refusal returns why an object is not taken; ok is false if err is of the whole
+// request.
+func Refusal(err error) (why string, ok bool) {
+	var e *Refused
+	if errors.As(err, &e) {
+		return e.Why, true
+	}
+	return "", false
+}
 
 // Add adds the object that the bytes of s are, which it may change, and returns
 // the record's number. A *Refused error means that there is none; other errors are

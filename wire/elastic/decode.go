@@ -168,17 +168,17 @@ func (d *Decoder) lines(b *record.Batch, body record.Span) error {
 			end--
 		}
 		rec, err := d.doc.Add(record.Span{Off: uint32(from), Len: uint32(end - from)}, &sent)
-		var no *document.Refused
-		switch {
-		case errors.As(err, &no):
-			d.refuse(&it, 400, "document_parsing_exception", "failed to parse: "+no.Why)
-		case err != nil:
-			return err
-		default:
-			it.Record = int32(rec)
-			d.items = append(d.items, it)
-		}
 		i = next
+		if err != nil {
+			why, ok := document.Refusal(err)
+			if !ok {
+				return err
+			}
+			d.refuse(&it, 400, "document_parsing_exception", "failed to parse: "+why)
+			continue
+		}
+		it.Record = int32(rec)
+		d.items = append(d.items, it)
 	}
 	return nil
 }
@@ -261,12 +261,38 @@ func (d *Decoder) head(p []byte, i, end int, it *Action) error {
 			r.String()
 		}
 	}
-	if _, _, more := r.Name(); more {
-		return errors.New("an action has one member")
+	for { // there are clients that leave members of their own behind the action
+		if _, _, more := r.Name(); !more {
+			break
+		}
+		r.Skip()
 	}
 	r.End()
 	if r.Err() == nil && it.ID.Len == 0 && !changed {
 		d.action, d.exact, d.op, d.index = append(d.action[:0], text...), true, it.Op, it.Index
 	}
 	return r.Err()
+}
+
+// Document decodes a request with one document, the bytes of body in b's buffer,
+// for that index and with that id, "" for none. A *document.Refused error says
+// what is wrong with it.
+func (d *Decoder) Document(b *record.Batch, body record.Span, index, id, tenant string, now int64) (wire.Outcome, error) {
+	d.doc.Begin(b, body.End(), tenant, now)
+	p := b.Buf()
+	for body.Len > 0 && p[body.Off] <= ' ' {
+		body.Off, body.Len = body.Off+1, body.Len-1
+	}
+	for body.Len > 0 && p[body.End()-1] <= ' ' {
+		body.Len--
+	}
+	sent := document.Sent{Attrs: []record.Attr{{Name: IndexAttr, Value: index}}, Key: append([]byte{'i'}, index...)}
+	if id != "" {
+		sent.ID = document.IDOf([]byte(id))
+	}
+	err := d.doc.Count()
+	if err == nil {
+		_, err = d.doc.Add(body, &sent)
+	}
+	return d.doc.End(), err
 }

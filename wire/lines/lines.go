@@ -5,7 +5,6 @@ package lines
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 
 	"github.com/weirlog/weir/record"
@@ -108,12 +107,15 @@ func (d *Decoder) line(b *record.Batch, p []byte, i, end, line int, f Format, se
 				return err
 			}
 			_, err := d.doc.Add(record.Span{Off: uint32(from), Len: uint32(to - from)}, sent)
-			var no *document.Refused
-			if !errors.As(err, &no) {
+			if err == nil {
+				return nil
+			}
+			why, ok := document.Refusal(err)
+			if !ok {
 				return err
 			}
 			if f == JSON {
-				d.doc.Outcome().Refuse(1, "line %d: %s", line, no.Why)
+				d.doc.Outcome().Refuse(1, "line %d: %s", line, why)
 				return nil
 			}
 			return d.text(i, end, sent) // something that only begins like an object
@@ -172,11 +174,12 @@ func (d *Decoder) array(b *record.Batch, p []byte, i int, sent *document.Sent) e
 			return err
 		}
 		_, err := d.doc.Add(record.Span{Off: uint32(i) + s.Off, Len: s.Len}, sent)
-		var no *document.Refused
-		if errors.As(err, &no) {
-			d.doc.Outcome().Refuse(1, "element %d: %s", n, no.Why)
-		} else if err != nil {
-			return err
+		if err != nil {
+			why, ok := document.Refusal(err)
+			if !ok {
+				return err
+			}
+			d.doc.Outcome().Refuse(1, "element %d: %s", n, why)
 		}
 	}
 	r.End()
