@@ -40,23 +40,11 @@ func (k *checker) store() {
 	if k.given("store") && !strings.HasPrefix(k.nodes["store"].pos.File, "preset ") {
 		k.warn("store", "there is no output of type store: nothing is kept").Hint = "add outputs: {store: {}}"
 	}
-	if c.Listen.HTTP != "" && !k.o.Incomplete {
-		k.warn("listen.http", "there is no output of type store: only health and metrics are served").Hint = "add outputs: {store: {}}"
-	}
 }
 
-// takes reports whether records come in although there is no input.
-func (k *checker) takes() bool {
-	if k.cfg.Listen.HTTP == "" {
-		return false
-	}
-	for _, o := range k.cfg.Outputs {
-		if _, ok := o.Settings.(*StoreOutput); ok {
-			return true
-		}
-	}
-	return false
-}
+// takes reports whether records come in although there is no input: listen.http
+// takes pushes.
+func (k *checker) takes() bool { return k.cfg.Listen.HTTP != "" }
 
 func (k *checker) listen() {
 	l := &k.cfg.Listen

@@ -61,7 +61,8 @@ type Inputs []Input
 // Input is one input.
 type Input struct {
 	ID ID
-	// Settings is *KubernetesInput or *FileInput.
+	// Settings is *KubernetesInput, *FileInput, or a PushedInput: *OTLPInput,
+	// *HTTPInput, *SyslogInput …
 	Settings any
 }
 

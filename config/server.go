@@ -25,7 +25,7 @@ type Memtable struct {
 
 // Listen says on which addresses the process answers, and whom.
 type Listen struct {
-	HTTP         Address      `yaml:"http" doc:"Address of the HTTP API (queries and pushes as Loki has them, OTLP pushes), such as 127.0.0.1:7410; off if empty. Beyond loopback it needs users, tls.client_ca or insecure: true."`
+	HTTP         Address      `yaml:"http" doc:"Address of the HTTP API, such as 127.0.0.1:7410; off if empty: queries as Loki has them if there is a store, and pushes by all protocols over HTTP, each below its path. They go to the store if there is one, else through the pipeline. Beyond loopback it needs users, tls.client_ca or insecure: true."`
 	TLS          ListenTLS    `yaml:"tls" doc:"TLS of http. The files are read again when they change."`
 	Users        []User       `yaml:"users" doc:"Who may use http, beyond /healthz, /readyz and /metrics; nobody is asked if empty."`
 	TenantHeader bool         `yaml:"tenant_header" default:"false" doc:"Takes the tenant from the header X-Scope-OrgID where the user has none; a request without one is refused. For clients that may name any tenant, such as a proxy that sets the header."`
