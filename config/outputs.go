@@ -203,6 +203,7 @@ type componentType struct {
 var inputTypes = []componentType{
 	{name: "kubernetes", doc: "The logs of this node's containers.", new: func() any { return new(KubernetesInput) }},
 	{name: "file", doc: "Plain log files.", new: func() any { return new(FileInput) }},
+	{name: "kafka", doc: "Topics of a Kafka, as a member of a consumer group.", new: func() any { return new(KafkaInput) }},
 	{name: "otlp", doc: "OTLP, pushed over gRPC or HTTP.", new: func() any { return new(OTLPInput) }},
 	{name: "loki", doc: "Pushes as to Loki.", new: func() any { return new(HTTPInput) }},
 	{name: "elasticsearch", doc: "Bulk requests as to Elasticsearch or OpenSearch, and what their clients ask before.", new: func() any { return new(HTTPInput) }},

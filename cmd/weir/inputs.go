@@ -127,6 +127,8 @@ func (p *process) newInput(cfg *config.Config, in config.Input) (*input, error) 
 		return p.kubernetesInput(cfg, in.ID, s)
 	case *config.FileInput:
 		return p.fileInput(cfg, in.ID, s)
+	case *config.KafkaInput:
+		return p.kafkaInput(in.ID, s)
 	}
 	return nil, fmt.Errorf("input type %T is not built in", in.Settings)
 }

@@ -125,6 +125,9 @@ func (p *process) notReady() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id, in := range p.inputs {
+		if in.tail == nil {
+			continue // it has no files
+		}
 		if !in.tail.Stats().Time.After(in.made) {
 			return "input " + string(id) + " has not started reading"
 		}

@@ -188,6 +188,9 @@ func (p *process) ledger() *ledgerReport {
 	r := &ledgerReport{Time: time.Now(), Live: true, Containers: []ledgerRow{}}
 	names := p.book.Names()
 	for id, in := range p.inputs {
+		if in.tail == nil {
+			continue // it has no files
+		}
 		s := in.tail.Stats()
 		r.Containers = append(r.Containers, ledgerRows(string(id), s, names)...)
 	}
@@ -286,6 +289,9 @@ func (p *process) status() *statusReport {
 		},
 	}
 	for id, in := range p.inputs {
+		if in.tail == nil {
+			continue // it has no files
+		}
 		s := in.tail.Stats()
 		st := inputStatus{
 			ID: string(id), Files: s.Files, OpenHandles: s.OpenHandles, HeldBytes: s.HeldBytes,
@@ -371,6 +377,9 @@ func (p *process) problems() []string {
 		}
 	}
 	for id, in := range p.inputs {
+		if in.tail == nil {
+			continue // it has no files
+		}
 		if age := now.Sub(in.tail.Stats().Time); age > stuckAfter && now.Sub(p.started) > stuckAfter {
 			out = append(out, "input "+string(id)+" has not looked at its files for "+age.Round(time.Second).String())
 		}
@@ -420,6 +429,13 @@ func (p *process) snapshot() metrics.Snapshot {
 	}
 	var total ack.Tally
 	for id, in := range p.inputs {
+		if in.tail == nil {
+			if t, ok := in.run.(interface{ Tally() (ack.Tally, int64) }); ok {
+				sum, _ := t.Tally()
+				total.Add(&sum)
+			}
+			continue
+		}
 		st := in.tail.Stats()
 		m := metrics.Input{
 			ID: string(id), Bytes: make(map[string]metrics.Bytes), LagSeconds: st.Lag.Seconds(), Files: st.Files,

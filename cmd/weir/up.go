@@ -290,6 +290,9 @@ func (p *process) finished(ctx context.Context) {
 		done := true
 		p.mu.Lock()
 		for _, in := range p.inputs {
+			if in.tail == nil {
+				continue
+			}
 			s := in.tail.Stats()
 			done = done && s.Time.After(p.started.Add(time.Second))
 			for i := range s.Ledgers {
