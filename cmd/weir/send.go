@@ -287,7 +287,12 @@ func (o *sendOptions) send(cmd *cobra.Command, target *sendTarget, files []strin
 	}
 	given := cmd.Flags().Changed("lines") || cmd.Flags().Changed("duration") || cmd.Flags().Changed("size") || o.verify
 	if len(files) == 0 && !given && piped(cmd.InOrStdin()) {
-		files = []string{"-"}
+		// A pipe with nothing in it is how many programs start others.
+		in := bufio.NewReader(cmd.InOrStdin())
+		if _, err := in.Peek(1); err == nil {
+			cmd.SetIn(in)
+			files = []string{"-"}
+		}
 	}
 	r := &sendRun{o: o, target: target}
 	if len(files) > 0 {
