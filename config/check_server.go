@@ -3,12 +3,8 @@ package config
 import (
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
-
-// https://grafana.com/docs/loki/latest/operations/multi-tenancy/
-var tenantName = regexp.MustCompile(`^[A-Za-z0-9!_*'()-][A-Za-z0-9!_.*'()-]{0,149}$`)
 
 // store checks the embedded store and fills in where it is.
 func (k *checker) store() {
@@ -85,45 +81,4 @@ func (k *checker) listen() {
 func (k *checker) broken(path string) bool {
 	g := k.nodes[path]
 	return g.node != nil && g.broken
-}
-
-func (k *checker) users(l *Listen) {
-	names, tokens := make(map[string]int), make(map[Secret]int)
-	for i, u := range l.Users {
-		p := fmt.Sprintf("listen.users[%d]", i)
-		switch {
-		case k.broken(p+".password") || k.broken(p+".token"): // reported already
-		case u.Password == "" && u.Token == "":
-			k.err(p, "has neither password nor token").Hint = "give name and password, or token"
-		case u.Password != "" && u.Token != "":
-			k.err(p, "password and token contradict each other").Hint = "keep one, or make two users"
-		case u.Password != "" && u.Name == "":
-			k.err(p, "password needs name too")
-		case strings.Contains(u.Name, ":"):
-			k.err(p+".name", "a name for basic authentication has no colon")
-		}
-		for name, s := range map[string]Secret{"password": u.Password, "token": u.Token} {
-			if strings.ContainsAny(string(s), "\r\n\x00") {
-				k.err(p+"."+name, "holds a line break")
-			}
-		}
-		if u.Password != "" {
-			if j, dup := names[u.Name]; dup {
-				k.err(p+".name", "listen.users[%d] has this name too", j)
-			}
-			names[u.Name] = i
-		}
-		if u.Token != "" {
-			if j, dup := tokens[u.Token]; dup {
-				k.err(p+".token", "listen.users[%d] has this token too", j)
-			}
-			tokens[u.Token] = i
-		}
-		if u.Tenant == "" && l.Tenants() && !l.TenantHeader {
-			k.err(p, "has no tenant, but others have: its requests would all be refused").Hint = "give it a tenant, or say tenant_header: true"
-		}
-		if u.Tenant != "" && !tenantName.MatchString(u.Tenant) {
-			k.err(p+".tenant", "bad tenant name %q", shorten(u.Tenant)).Hint = "letters, digits and !-_.*'(), not starting with a dot, at most 150"
-		}
-	}
 }

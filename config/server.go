@@ -25,51 +25,35 @@ type Memtable struct {
 
 // Listen says on which addresses the process answers, and whom.
 type Listen struct {
-	HTTP         Address      `yaml:"http" doc:"Address of the HTTP API, such as 127.0.0.1:7410; off if empty: queries as Loki has them if there is a store, and pushes by all protocols over HTTP, each below its path. They go to the store if there is one, else through the pipeline. Beyond loopback it needs users, tls.client_ca or insecure: true."`
-	TLS          ListenTLS    `yaml:"tls" doc:"TLS of http. The files are read again when they change."`
-	Users        []User       `yaml:"users" doc:"Who may use http, beyond /healthz, /readyz and /metrics; nobody is asked if empty."`
-	TenantHeader bool         `yaml:"tenant_header" default:"false" doc:"Takes the tenant from the header X-Scope-OrgID where the user has none; a request without one is refused. For clients that may name any tenant, such as a proxy that sets the header."`
-	Limits       ListenLimits `yaml:"limits" doc:"What requests to http may cost."`
-	Probe        Address      `yaml:"probe" doc:"Address of GET /healthz, /readyz and /metrics, such as :7411; off if empty. It shows no log content and asks for no credentials."`
-	Insecure     bool         `yaml:"insecure" default:"false" doc:"Lets http listen beyond loopback without authentication."`
+	HTTP           Address                 `yaml:"http" doc:"Address of the HTTP API, such as 127.0.0.1:7410; off if empty: queries as Loki has them if there is a store, and pushes by all protocols over HTTP, each below its path. They go to the store if there is one, else through the pipeline. Beyond loopback it needs users, tls.client_ca or insecure: true."`
+	TLS            ListenTLS               `yaml:"tls" doc:"TLS of http. The files are read again when they change."`
+	Users          []User                  `yaml:"users" doc:"Who may use http, beyond /healthz, /readyz and /metrics, and push to the inputs; nobody is asked if empty."`
+	TenantHeader   bool                    `yaml:"tenant_header" default:"false" doc:"Takes the tenant from the header X-Scope-OrgID where the user has none; a request without one is refused. For clients that may name any tenant, such as a proxy that sets the header."`
+	Limits         ListenLimits            `yaml:"limits" doc:"What requests to http may cost."`
+	Kubernetes     ListenKubernetes        `yaml:"kubernetes" doc:"What Kubernetes is asked about those who push."`
+	TenantLimits   TenantLimits            `yaml:"tenant_limits" doc:"How much each tenant may push; all together if there are no tenants."`
+	TenantLimitsOf map[string]TenantLimits `yaml:"tenants" doc:"The same for single tenants, by name; what is not said there is as in tenant_limits."`
+	Probe          Address                 `yaml:"probe" doc:"Address of GET /healthz, /readyz and /metrics, such as :7411; off if empty. It shows no log content and asks for no credentials."`
+	Insecure       bool                    `yaml:"insecure" default:"false" doc:"Lets http listen beyond loopback without authentication."`
 }
 
 // ListenLimits bounds what requests cost.
 type ListenLimits struct {
-	QueryTime    Duration `yaml:"query_time" default:"1m" min:"1s" max:"24h" doc:"How long a query may take."`
-	QueryLines   int      `yaml:"query_lines" default:"50000" min:"1" max:"10000000" doc:"Lines in one answer at most."`
-	Queries      int      `yaml:"queries" word:"auto=0" default:"auto" min:"1" max:"10000" doc:"Queries at a time; 64 more wait. auto: two for each processor, at least 4."`
-	Tails        int      `yaml:"tails" default:"64" min:"1" max:"100000" doc:"Tails at a time."`
-	Body         Size     `yaml:"body" default:"20MiB" min:"1KiB" max:"1GiB" doc:"Bytes of a push, as sent."`
-	Decompressed Size     `yaml:"decompressed" default:"64MiB" min:"1KiB" max:"1GiB" doc:"Bytes of a push, decompressed."`
-	PushMemory   Size     `yaml:"push_memory" default:"128MiB" min:"1MiB" doc:"Bytes of all pushes under way; what does not fit is answered with 429."`
+	QueryTime        Duration `yaml:"query_time" default:"1m" min:"1s" max:"24h" doc:"How long a query may take."`
+	QueryLines       int      `yaml:"query_lines" default:"50000" min:"1" max:"10000000" doc:"Lines in one answer at most."`
+	Queries          int      `yaml:"queries" word:"auto=0" default:"auto" min:"1" max:"10000" doc:"Queries at a time; 64 more wait. auto: two for each processor, at least 4."`
+	Tails            int      `yaml:"tails" default:"64" min:"1" max:"100000" doc:"Tails at a time."`
+	Body             Size     `yaml:"body" default:"20MiB" min:"1KiB" max:"1GiB" doc:"Bytes of a push, as sent."`
+	Decompressed     Size     `yaml:"decompressed" default:"64MiB" min:"1KiB" max:"1GiB" doc:"Bytes of a push, decompressed."`
+	PushMemory       Size     `yaml:"push_memory" default:"128MiB" min:"1MiB" doc:"Bytes of all pushes under way; what does not fit is answered with 429. One sender gets three quarters at most, and less if there are others."`
+	Connections      int      `yaml:"connections" default:"10000" min:"16" max:"1000000" doc:"Connections over HTTP at a time, over all listeners, and not more than half of the files that the system allows the process. When all are taken, whoever has the most gives one up."`
+	ConnectionsPerIP int      `yaml:"connections_per_ip" default:"1000" min:"1" max:"1000000" doc:"Connections from one address at a time."`
 }
 
 // ListenTLS is the server's side of TLS.
 type ListenTLS struct {
-	Cert     Path `yaml:"cert" doc:"File with the certificate and its chain, PEM."`
-	Key      Path `yaml:"key" doc:"File with the key, PEM."`
-	ClientCA Path `yaml:"client_ca" doc:"File with CA certificates, PEM; clients must have a certificate of one of them."`
-}
-
-// User is somebody who may use the HTTP API, with a password (basic
-// authentication) or a token (Authorization: Bearer).
-type User struct {
-	Name     string `yaml:"name" doc:"Name, for password."`
-	Password Secret `yaml:"password" doc:"Password."`
-	Token    Secret `yaml:"token" doc:"Token, instead of name and password."`
-	Tenant   string `yaml:"tenant" doc:"The user's tenant: sees and writes only its logs. Once a user has one all need one, or tenant_header; without any there are no tenants and everybody sees everything."`
-}
-
-// Authenticated reports whether http asks who somebody is.
-func (l *Listen) Authenticated() bool { return len(l.Users) > 0 || l.TLS.ClientCA != "" }
-
-// Tenants reports whether requests have a tenant.
-func (l *Listen) Tenants() bool {
-	for _, u := range l.Users {
-		if u.Tenant != "" {
-			return true
-		}
-	}
-	return l.TenantHeader
+	Cert       Path   `yaml:"cert" doc:"File with the certificate and its chain, PEM."`
+	Key        Path   `yaml:"key" doc:"File with the key, PEM."`
+	ClientCA   Path   `yaml:"client_ca" doc:"File with CA certificates, PEM; clients must have a certificate of one of them."`
+	ClientAuth string `yaml:"client_auth" enum:"require,optional" default:"require" doc:"require: clients without a certificate of client_ca are cut. optional: they need another credential of listen.users."`
 }
