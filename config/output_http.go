@@ -19,7 +19,7 @@ type HTTPOutput struct {
 	ContentType string   `yaml:"content_type" doc:"Content-Type of the requests; that of the format if empty."`
 	Success     []string `yaml:"success" default:"[2xx]" doc:"Statuses that mean the records are taken, such as 200 or 2xx."`
 	Reject      []string `yaml:"reject" default:"[400, 422]" doc:"Statuses that mean the records are bad: the culprits are searched and become dead letters."`
-	RetryOn     []string `yaml:"retry_on" default:"[]" doc:"Statuses that mean to try again, though they would mean something else."`
+	RetryOn     []string `yaml:"retry_on" doc:"Statuses that mean to try again, though they would mean something else."`
 	Compression string   `yaml:"compression" enum:"none,gzip,zstd" default:"none" doc:"Compression of requests."`
 	IDs         bool     `yaml:"ids" default:"false" doc:"Adds the record's id as log_record_uid, for receivers that remove doubles; and Idempotency-Key, a hash of the ids, to every request."`
 	Keys        Keys     `yaml:"keys" doc:"Names of the members that every object has."`

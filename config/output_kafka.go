@@ -15,7 +15,7 @@ type KafkaOutput struct {
 	AllowAutoCreate bool       `yaml:"allow_auto_create" default:"false" doc:"Lets the brokers make a topic that is not there, if they are set up to."`
 	Key             string     `yaml:"key" default:"stream" doc:"Key of a message. stream: a hash of who wrote it, so that the records of a stream stay in order. none: no key. Anything else is a template, such as '${namespace}/${pod}'."`
 	Format          string     `yaml:"format" enum:"json,raw,otlp" default:"json" doc:"Value of a message. json: an object. raw: only the text. otlp: an ExportLogsServiceRequest in protobuf with one record."`
-	Headers         []string   `yaml:"headers" default:"[]" doc:"Attributes of a record's stream that become headers of the message, beside weir-id with the record's id."`
+	Headers         []string   `yaml:"headers" doc:"Attributes of a record's stream that become headers of the message, beside weir-id with the record's id."`
 	Compression     string     `yaml:"compression" enum:"none,gzip,snappy,lz4,zstd" default:"zstd" doc:"Compression of the messages."`
 	MaxMessageBytes Size       `yaml:"max_message_bytes" default:"1000000" min:"1KiB" max:"1GiB" doc:"Bytes of a message, and of a batch of them as it is sent, at most: what the brokers and the topic take (message.max.bytes). A longer record is a dead letter."`
 	SASL            SASL       `yaml:"sasl" doc:"Credentials."`
