@@ -34,11 +34,11 @@ type Config struct {
 
 // Encoder writes messages:
 //
-//	<134>1 2026-11-22T10:00:00.123456Z node-1 cart cart-7d4b9c-x2x1p - [weir@32473 namespace="shop" …] text
-//	<134>Nov 22 10:00:00 node-1 cart: text
+//	<134>1 2026-11-22T10:00:00.123456Z node-1 cart - - [weir@32473 namespace="shop" …] text
+//	<134>Nov 22 10:00:00 node-1 cart[cart-7d4b9c-x2x1p]: text
 //
 // HOSTNAME is the stream's node, APP-NAME its app, container, service or input,
-// PROCID the field procid or the pod, MSGID the field msgid. Nothing in a record
+// PROCID the field procid or, where there is no structured data, the pod, MSGID the field msgid. Nothing in a record
 // can begin another message or element: bytes that are not printable are replaced
 // in names, and control bytes, line feeds among them, are written as # and three
 // octal digits, as rsyslog does it. An Encoder is for one goroutine.
@@ -103,7 +103,11 @@ func (e *Encoder) build(s *record.Stream) *stream {
 		app = 32
 	}
 	st.app = appendToken(nil, first(record.AttrApp, record.AttrContainer, record.AttrService, record.AttrInput), app)
-	st.procid = appendToken(nil, s.Get(record.AttrPod), 128)
+	// Many receivers take numbers only; the pod stands there if it has no other place.
+	st.procid = []byte{'-'}
+	if e.cfg.Format == RFC3164 || e.cfg.StructuredData == "" {
+		st.procid = appendToken(nil, s.Get(record.AttrPod), 128)
+	}
 	for _, a := range s.Attrs() {
 		if a.Name != record.AttrTenant {
 			st.params = appendParam(st.params, a.Name, []byte(a.Value))

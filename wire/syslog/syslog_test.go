@@ -298,7 +298,7 @@ func hostile() *record.Batch {
 
 func TestFailure111_SyslogEncodeCannotBeBrokenOut(t *testing.T) {
 	b := hostile()
-	want := `<131>1 2026-11-22T10:00:00.123456Z n_1_ a:_[x] p - [weir@32473 app="a:#000[x\]" input="i" namespace="shop\"\]\\#012<0>1" node="n 1#012" pod="p" label_app_x_y="z" a__b__x="v#012\"\]" weir_id="00000000000000010000000000000002" weir_partial="true"] hello#015#012<0>1 - evil - - - - x#033[31m` + "\tä\xff"
+	want := `<131>1 2026-11-22T10:00:00.123456Z n_1_ a:_[x] - - [weir@32473 app="a:#000[x\]" input="i" namespace="shop\"\]\\#012<0>1" node="n 1#012" pod="p" label_app_x_y="z" a__b__x="v#012\"\]" weir_id="00000000000000010000000000000002" weir_partial="true"] hello#015#012<0>1 - evil - - - - x#033[31m` + "\tä\xff"
 	if got := encode(t, Config{Facility: 16, StructuredData: "weir@32473", IDs: true}, b); got != want+"\n" {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
