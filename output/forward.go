@@ -91,8 +91,7 @@ func (o *Forward) handshake(c *socketConn) error {
 		return fmt.Errorf("handshake: %w", err)
 	}
 	nonce := slices.Clone(hello.Nonce)
-	salt := make([]byte, 16)
-	rand.Read(salt)
+	salt := []byte(rand.Text())
 	a := o.conf.Auth
 	ping := forward.NewPing(hello, o.host, salt, string(o.key), a.User, string(a.Password))
 	if _, err := c.Write(ping.Append(nil)); err != nil {

@@ -29,7 +29,7 @@ func (h *Hello) Append(dst []byte) []byte {
 // Ping is a client's answer to a Hello.
 type Ping struct {
 	Hostname string
-	Salt     []byte // of the shared key's digest; random
+	Salt     []byte // of the shared key's digest; random text
 	Digest   string // hexadecimal
 	User     string
 	Password string // hexadecimal digest
@@ -48,7 +48,7 @@ func NewPing(h *Hello, hostname string, salt []byte, sharedKey, user, password s
 func (p *Ping) Append(dst []byte) []byte {
 	dst = msgp.AppendString(append(dst, 0x96), "PING")
 	dst = msgp.AppendString(dst, p.Hostname)
-	dst = msgp.AppendBytes(dst, p.Salt)
+	dst = msgp.AppendStringFromBytes(dst, p.Salt) // Fluent Bit refuses bin
 	dst = msgp.AppendString(dst, p.Digest)
 	dst = msgp.AppendString(dst, p.User)
 	return msgp.AppendString(dst, p.Password)
