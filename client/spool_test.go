@@ -688,3 +688,26 @@ func FuzzAnswer(f *testing.F) {
 }
 
 var errNoSpace, errIO = errors.New("no space left on device"), errors.New("input/output error")
+
+// Flush and Close do not wait for a batch to be full, or old.
+func TestFlushHurries(t *testing.T) {
+	w := &wire{}
+	simulate(t, w, Config{Spool: Spool{Dir: t.TempDir()}, BatchWait: time.Hour}, func(c *Client) {
+		began := time.Now()
+		logN(c.Logger(), 0, 1)
+		flush(t, c)
+		logN(c.Logger(), 1, 1)
+		pass(time.Minute) // it is in the spool
+		if st := c.Stats(); st.Waiting != 1 || st.SpoolBytes == 0 || st.MemoryBytes != 0 {
+			t.Errorf("%+v", st)
+		}
+		logN(c.Logger(), 2, 1)
+		if err := c.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		check(t, w.taken, 3)
+		if d := time.Since(began); d > 2*time.Minute {
+			t.Errorf("it took %v", d)
+		}
+	})
+}
