@@ -20,6 +20,9 @@ func FuzzRecord(f *testing.F) {
 	}
 	f.Cleanup(func() { c.Close(context.Background()) })
 	f.Fuzz(func(t *testing.T, msg, key, val, group string, n int64, level int) {
+		if group == "a" || group == "" && key == "a" {
+			t.Skip("two of one name: this test would see one")
+		}
 		h := c.Handler().WithAttrs([]slog.Attr{slog.String("a", val)}).WithGroup(group).(*handler)
 		r := slog.NewRecord(time.Unix(0, n), slog.Level(level), msg, 0)
 		r.AddAttrs(slog.String(key, val), slog.Int64("n", n), slog.Group(key, slog.Any("bytes", []byte(val))))
