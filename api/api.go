@@ -1,5 +1,5 @@
-// Package api is weir's HTTP API: queries and pushes as Loki has them, and
-// OTLP pushes, over whatever keeps the logs.
+// Package api is weir's HTTP API for queries, as Loki has it, over whatever keeps
+// the logs. Pushes are gateway's.
 //
 // It knows the keeper as the interface Store; cmd/weir puts the embedded store
 // there. Everything here may be used concurrently.
@@ -8,9 +8,7 @@ package api
 import (
 	"context"
 
-	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/logql"
-	"github.com/weirlog/weir/record"
 )
 
 // Store is what keeps the logs. A tenant is a set of logs that no other tenant
@@ -25,9 +23,6 @@ type Store interface {
 	// Tail subscribes to rows as they become durable. At most max rows wait for
 	// the reader.
 	Tail(tenant string, sel *logql.Selector, max int) (Tail, error)
-	// Append stores the records of parts and returns when they are durable.
-	// Refusals as a whole are *ack.SendError.
-	Append(ctx context.Context, parts []record.Part) (ack.Result, error)
 }
 
 // StreamStats is what a stream has in a range of time.

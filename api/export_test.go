@@ -70,7 +70,7 @@ func TestExportIsOfTheTenant(t *testing.T) {
 	m := &memStore{}
 	m.add("blue", labelsOf("app", "shop"), t0, record.Info, "blue's")
 	m.add("red", labelsOf("app", "shop"), t0, record.Info, "red's")
-	s := newServer(t, Config{Store: m, Auth: Auth{Tenants: true, TenantHeader: true}})
+	s := newServer(t, Config{Store: m, Auth: byHeader})
 	if w := ask(s, "/weir/v1/export?format=raw"); w.Code != 401 {
 		t.Errorf("status %d", w.Code)
 	}

@@ -16,7 +16,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/logql"
 	"github.com/weirlog/weir/record"
 )
@@ -196,30 +195,6 @@ func (m *memStore) Streams(ctx context.Context, tenant string, sel *logql.Select
 		}
 	}
 	return nil
-}
-
-func (m *memStore) Append(_ context.Context, parts []record.Part) (ack.Result, error) {
-	for _, p := range parts {
-		b := p.Batch()
-		for _, i := range p.Index() {
-			var meta []logql.Label
-			for _, f := range b.Fields(int(i)) {
-				meta = append(meta, logql.Label{Name: b.KeyName(f.Key), Value: string(b.Bytes(f.Val))})
-			}
-			var labels []logql.Label
-			tenant := ""
-			for _, a := range b.Stream(int(i)).Attrs() {
-				if a.Name == record.AttrTenant {
-					tenant = a.Value
-				} else {
-					labels = append(labels, a)
-				}
-			}
-			r := b.Record(int(i))
-			m.add(tenant, labels, r.Time, r.Severity, string(b.Body(int(i))), meta...)
-		}
-	}
-	return ack.Result{}, nil
 }
 
 type memTail struct {

@@ -30,6 +30,10 @@ type httpError struct {
 
 func (e *httpError) Error() string { return e.msg }
 
+// Refuse returns the error that a request is answered with: a status and a text
+// for the client.
+func Refuse(status int, msg string) error { return &httpError{status, msg} }
+
 func badRequest(format string, args ...any) error {
 	return &httpError{http.StatusBadRequest, fmt.Sprintf(format, args...)}
 }
@@ -52,7 +56,6 @@ type handler func(ctx context.Context, q *request) error
 type options struct {
 	name    string // in the counters
 	limited bool   // takes a slot, and the limit of time holds
-	body    bool   // POST only, and the handler reads the body itself
 }
 
 // handle registers an endpoint, for GET and POST unless the options say
@@ -78,24 +81,22 @@ func (s *Server) handle(path string, o options, f handler) {
 }
 
 func (s *Server) serve(w *statusWriter, r *http.Request, began time.Time, o options, f handler) error {
-	switch allow := "GET, POST"; {
-	case r.Method == http.MethodPost, !o.body && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+	switch r.Method {
+	case http.MethodPost, http.MethodGet, http.MethodHead:
 	default:
-		if o.body {
-			allow = "POST"
-		}
+		const allow = "GET, POST"
 		w.Header().Set("Allow", allow)
 		return &httpError{http.StatusMethodNotAllowed, "the method is not one of " + allow}
 	}
-	tenant, err := s.tenant(r)
-	if err != nil {
-		return err
-	}
-	q := &request{Request: r, w: w, tenant: tenant, now: s.cfg.Now().UnixNano(), began: began}
-	if !o.body {
-		if q.form, err = s.readForm(w, r); err != nil {
+	tenant, err := "", error(nil)
+	if s.cfg.Auth != nil {
+		if tenant, err = s.cfg.Auth(r); err != nil {
 			return err
 		}
+	}
+	q := &request{Request: r, w: w, tenant: tenant, now: s.cfg.Now().UnixNano(), began: began}
+	if q.form, err = s.readForm(w, r); err != nil {
+		return err
 	}
 	if !s.enter() {
 		return &httpError{http.StatusServiceUnavailable, "the server is stopping"}

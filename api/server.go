@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -14,9 +13,11 @@ import (
 type Config struct {
 	Store  Store
 	Limits Limits
-	Push   PushLimits
-	Auth   Auth
-	Log    *slog.Logger
+	// Auth finds out whose logs a request is for; an error made by Refuse is
+	// answered as it says. nil lets everybody in, and there is only the one tenant
+	// "" then.
+	Auth func(r *http.Request) (tenant string, err error)
+	Log  *slog.Logger
 	// Version is what /loki/api/v1/status/buildinfo tells.
 	Version Version
 	// Now is the clock of queries without times.
@@ -43,12 +44,10 @@ type Version struct {
 type Server struct {
 	cfg     Config
 	log     *slog.Logger
-	auth    atomic.Pointer[Auth]
 	mux     *http.ServeMux
 	handler http.Handler
 	gate    *gate
 	exports *gate // for exports
-	push    *pusher
 
 	// base ends with Close, and with it tails and what else runs on.
 	base   context.Context
@@ -73,9 +72,6 @@ func New(cfg Config) (*Server, error) {
 		cfg.Now = time.Now
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, mux: http.NewServeMux()}
-	if err := s.SetAuth(cfg.Auth); err != nil {
-		return nil, err
-	}
 	s.gate = newGate(cfg.Limits.Concurrency, cfg.Limits.Queue)
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.routes()
@@ -157,7 +153,6 @@ func (s *Server) routes() {
 	})
 	s.exportRoute()
 	s.mux.HandleFunc("GET /ready", s.ready)
-	s.pushHandlers(s.mux)
 }
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {

@@ -257,7 +257,7 @@ func TestTailLimits(t *testing.T) {
 
 func TestTailOfTenant(t *testing.T) {
 	m := &memStore{}
-	s := newServer(t, Config{Store: m, Auth: Auth{Tenants: true, TenantHeader: true}})
+	s := newServer(t, Config{Store: m, Auth: byHeader})
 	srv := httptest.NewServer(s)
 	defer srv.Close()
 	c := dialTail(t, srv, http.Header{"X-Scope-OrgID": {"blue"}}, "query", `{app="web"}`)

@@ -175,7 +175,7 @@ func (h *HTTP) serve(u *push, e *endpoint, pushes bool) (err error) {
 			u.end(err, r.Context().Err() != nil)
 		}()
 	}
-	c := httpCredentials(r)
+	c := HTTPCredentials(r)
 	u.addr = c.Addr
 	if h.cfg.Auth != nil && !e.open {
 		if e.credentials != nil {
@@ -195,8 +195,9 @@ func (h *HTTP) serve(u *push, e *endpoint, pushes bool) (err error) {
 
 var errStopping = &httpError{http.StatusServiceUnavailable, "the server is stopping"}
 
-// httpCredentials are what HTTP itself has.
-func httpCredentials(r *http.Request) (c Credentials) {
+// HTTPCredentials returns what a request shows by HTTP itself: basic
+// authentication, a bearer token, the certificate, and whom it claims to be for.
+func HTTPCredentials(r *http.Request) (c Credentials) {
 	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		c.Addr = ap.Addr().Unmap()
 	}

@@ -57,6 +57,8 @@ type Config struct {
 	Auth Authenticator
 	// Limiter says how much a tenant may push; nil for any amount.
 	Limiter Limiter
+	// Conns bounds the connections of HTTP listeners; nil for any number.
+	Conns *ConnLimit
 	// Memory bounds what pushes hold until they are in the pipeline. Default 128
 	// MiB.
 	Memory *Memory

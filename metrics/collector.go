@@ -18,6 +18,7 @@ type Snapshot struct {
 	Kube    *Kube  // nil without a watch
 	Store   *Store // nil without one
 	API     *API   // nil without a store
+	Pushes  []Push
 	Config  Config
 
 	BudgetUsed, BudgetLimit int64
@@ -114,7 +115,6 @@ type API struct {
 	Rows, Bytes             int64
 	TailRows, TailDropped   int64
 	ResponseBytes, Panics   int64
-	Pushes                  []Push
 }
 
 // Push is what came in by one protocol.
@@ -204,9 +204,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.API != nil {
 		collectAPI(emit, s.API)
-		for i := range s.API.Pushes {
-			collectPush(emit, &s.API.Pushes[i])
-		}
+	}
+	for i := range s.Pushes {
+		collectPush(emit, &s.Pushes[i])
 	}
 	emit("weir_config_reload_success", bit(s.Config.LastReloadOK))
 	emit("weir_config_reloads_total", float64(s.Config.Accepted), "accepted")

@@ -26,10 +26,10 @@ func full() Snapshot {
 			Records:  map[[2]string]uint64{{"delivered", ""}: 5, {"dropped", "step"}: 2, {"dead", "rejected"}: 1},
 			Requests: map[string]uint64{"ok": 4}, LastSuccess: time.Now(), HasDeadLetterOnDisk: true, Disk: &DiskBuffer{Records: 3},
 		}},
-		Kube:  &Kube{Synced: true, LastEvent: time.Now()},
-		Store: &Store{Rows: 5, MaxDisk: 1 << 30, WALErrors: 3, LowDisk: true},
-		API: &API{Requests: map[[2]string]int64{{"query_range", "2xx"}: 4}, Seconds: map[string]float64{"query_range": 0.5},
-			Pushes: []Push{{Protocol: "loki_json", Requests: map[string]int64{"taken": 2}, Records: 7}}},
+		Kube:   &Kube{Synced: true, LastEvent: time.Now()},
+		Store:  &Store{Rows: 5, MaxDisk: 1 << 30, WALErrors: 3, LowDisk: true},
+		API:    &API{Requests: map[[2]string]int64{{"query_range", "2xx"}: 4}, Seconds: map[string]float64{"query_range": 0.5}},
+		Pushes: []Push{{Protocol: "loki_json", Requests: map[string]int64{"taken": 2}, Records: 7}},
 	}
 }
 

@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"runtime"
 	"sync"
 	"time"
 
-	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/api"
 	"github.com/weirlog/weir/config"
 	"github.com/weirlog/weir/logql"
-	"github.com/weirlog/weir/record"
 	"github.com/weirlog/weir/store"
 )
 
@@ -34,21 +33,16 @@ func (a apiStore) Tail(tenant string, sel *logql.Selector, most int) (api.Tail, 
 	return t, nil
 }
 
-func (a apiStore) Append(ctx context.Context, parts []record.Part) (ack.Result, error) {
-	return a.s.Append(ctx, parts)
-}
-
 // apiServers are the API over the store: public on listen.http, with
 // its credentials, and own on the admin socket, where the owner of the state
 // directory sees everything.
 type apiServers struct{ public, own *api.Server }
 
 // newAPI makes the API over a store.
-func newAPI(keep *keeper, l *config.Listen, log *slog.Logger, ready func() error) (*apiServers, error) {
+func newAPI(keep *keeper, l *config.Listen, auth func(*http.Request) (string, error), log *slog.Logger, ready func() error) (*apiServers, error) {
 	conf := api.Config{
 		Store: apiStore{keep.Store}, Log: log, Ready: ready,
 		Limits:  apiLimits(&l.Limits),
-		Push:    api.PushLimits{Body: int64(l.Limits.Body), Decoded: int64(l.Limits.Decompressed), Memory: int64(l.Limits.PushMemory)},
 		Version: api.Version{Version: version(), Branch: "main", GoVersion: runtime.Version()},
 	}
 	conf.Limits.Entries = 0 // the default: 'weir query' goes through pages of that size
@@ -57,7 +51,7 @@ func newAPI(keep *keeper, l *config.Listen, log *slog.Logger, ready func() error
 		return nil, err
 	}
 	conf.Limits = apiLimits(&l.Limits)
-	conf.Auth, conf.Local = apiAuth(l), l.HTTP.Loopback()
+	conf.Auth, conf.Local = auth, l.HTTP.Loopback()
 	public, err := api.New(conf)
 	if err != nil {
 		return nil, err
@@ -68,19 +62,6 @@ func newAPI(keep *keeper, l *config.Listen, log *slog.Logger, ready func() error
 // apiLimits is what a query may cost.
 func apiLimits(l *config.ListenLimits) api.Limits {
 	return api.Limits{Time: time.Duration(l.QueryTime), Entries: l.QueryLines, Concurrency: l.Queries, Tails: l.Tails}
-}
-
-// apiAuth is who may use the API.
-func apiAuth(l *config.Listen) api.Auth {
-	a := api.Auth{Tenants: l.Tenants(), TenantHeader: l.TenantHeader}
-	for _, u := range l.Users {
-		if u.Token != "" {
-			a.Users = append(a.Users, api.User{Secret: api.NewSecret(string(u.Token)), Tenant: u.Tenant})
-			continue
-		}
-		a.Users = append(a.Users, api.User{Name: u.Name, Secret: api.NewSecret(string(u.Password)), Tenant: u.Tenant})
-	}
-	return a
 }
 
 // close ends tails and what else runs.
@@ -103,7 +84,7 @@ func (p *process) openAPI() (err error) {
 	if p.keep == nil {
 		return nil
 	}
-	p.api, err = newAPI(p.keep, &p.cfg.Listen, p.log, func() error {
+	p.api, err = newAPI(p.keep, &p.cfg.Listen, p.apiAuth, p.log, func() error {
 		if list := p.degraded(); len(list) > 0 {
 			return errors.New(list[0])
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/weirlog/weir/config"
 	"github.com/weirlog/weir/cri"
+	"github.com/weirlog/weir/gateway"
 	"github.com/weirlog/weir/logql"
 	"github.com/weirlog/weir/pipeline"
 	"github.com/weirlog/weir/record"
@@ -26,8 +26,9 @@ import (
 type input struct {
 	made     time.Time
 	settings any
-	tail     *tail.Input
 	run      pipeline.Input
+	tail     *tail.Input    // one of these, or none
+	pushed   *gateway.Input
 }
 
 // buildInputs makes all inputs of the configuration.
@@ -40,6 +41,9 @@ func (p *process) buildInputs(cfg *config.Config) (map[string]pipeline.Input, er
 		}
 		p.inputs[in.ID] = i
 		out[string(in.ID)] = i.run
+	}
+	if p.push.input != nil {
+		out[pushInput] = p.push.input
 	}
 	if p.stdin != nil {
 		attrs := []record.Attr{{Name: record.AttrInput, Value: "stdin"}, {Name: record.AttrNode, Value: nodeName(cfg)}}
@@ -130,7 +134,7 @@ func (p *process) newInput(cfg *config.Config, in config.Input) (*input, error) 
 	case *config.KafkaInput:
 		return p.kafkaInput(in.ID, s)
 	}
-	return nil, fmt.Errorf("input type %T is not built in", in.Settings)
+	return p.pushedInput(cfg, in)
 }
 
 var formats = map[string]cri.Format{"auto": cri.Auto, "cri": cri.CRI, "docker": cri.Docker, "plain": cri.Plain}

@@ -117,7 +117,7 @@ func (f *sourceFlags) openCluster(ctx context.Context, want wanted, chosen bool,
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	servers, err := newAPI(&keeper{Store: s, dir: dir}, &config.Listen{Limits: config.ListenLimits{QueryTime: config.Forever}}, slog.New(slog.DiscardHandler), nil)
+	servers, err := newAPI(&keeper{Store: s, dir: dir}, &config.Listen{Limits: config.ListenLimits{QueryTime: config.Forever}}, nil, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -9,9 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/weirlog/weir/gateway"
 )
 
 // stopPatience is how long answers that are under way may take when the process
@@ -93,6 +96,7 @@ func (p *process) serveHTTP(l *listeners) error {
 	if !set.HTTP.Loopback() && !set.Authenticated() {
 		p.log.Warn("listen.http is open to everybody who reaches it: anyone can read the logs and push some (listen.insecure)", "address", p.address)
 	}
+	ln = p.conns.Listen(ln)
 	l.start(&http.Server{Handler: patientBodies(p.gated(p.httpHandler()))}, ln, secure)
 	return nil
 }
@@ -117,12 +121,16 @@ func (p *process) httpHandler() http.Handler {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		fmt.Fprintf(w, "weir %s\n\n", version())
 		if p.keep != nil {
-			fmt.Fprint(w, "Queries as to Loki: /loki/api/v1/…; in Grafana this address is the URL of a Loki data source.\n"+
-				"Pushes: /loki/api/v1/push, /otlp/v1/logs.\n")
+			fmt.Fprint(w, "Queries as to Loki: /loki/api/v1/…; in Grafana this address is the URL of a Loki data source.\n")
 		}
+		fmt.Fprintf(w, "Pushes: %s.\n", strings.Join(gateway.HTTPProtocols(), ", "))
 		fmt.Fprint(w, "Health: /healthz /readyz   Metrics: /metrics\n")
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if p.push.public.Serves(r) {
+			p.push.public.ServeHTTP(w, r)
+			return
+		}
 		if p.api == nil {
 			http.Error(w, "there is no store in this process: its configuration has no output of type store", http.StatusNotFound)
 			return

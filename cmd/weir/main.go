@@ -167,6 +167,7 @@ line, keeps them, and delivers them to the backends people run.
 		{"run", upCommand()},
 		{"run", demoCommand()},
 		{"run", agentCommand()},
+		{"run", gatewayCommand()},
 		{"run", storeCommand()},
 		{"run", runCommand()},
 		{"look", tailCommand()},

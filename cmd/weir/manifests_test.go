@@ -119,3 +119,47 @@ func TestStoreManifestsConfigurationIsValid(t *testing.T) {
 		t.Errorf("without a password: exit %d\n%s", code, b.String())
 	}
 }
+
+// The gateway's configuration in the manifests listens to the whole cluster, with
+// the token of the Secret and not without, and holds what waits on disk.
+func TestGatewayManifestsConfigurationIsValid(t *testing.T) {
+	text, err := deploy.Manifests("gateway", deploy.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := ""
+	for doc := range bytes.SplitSeq(text, []byte("---\n")) {
+		var m struct {
+			Kind string
+			Data map[string]string
+		}
+		if err := yaml.Unmarshal(doc, &m); err != nil {
+			t.Fatal(err)
+		}
+		if m.Kind == "ConfigMap" {
+			config = m.Data["weir.yaml"]
+		}
+	}
+	file := filepath.Join(t.TempDir(), "weir.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"GATEWAY_TOKEN": "s3cret", "ELASTICSEARCH_SCHEME": "http", "ELASTICSEARCH_HOST": "es", "ELASTICSEARCH_PORT": "9200"} {
+		t.Setenv(name, value)
+	}
+	check := func() (int, string) {
+		var b bytes.Buffer
+		code := run([]string{"check", "--role", "gateway", file}, nil, &b, &b)
+		return code, b.String()
+	}
+	if code, out := check(); code != exitOK || strings.Contains(out, "s3cret") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	if !strings.Contains(config, "disk: ") {
+		t.Error("nothing is held on disk")
+	}
+	t.Setenv("GATEWAY_TOKEN", "")
+	if code, out := check(); code != exitConfig {
+		t.Errorf("without a token: exit %d\n%s", code, out)
+	}
+}

@@ -22,6 +22,7 @@ import (
 	"github.com/weirlog/weir/checkpoint"
 	"github.com/weirlog/weir/config"
 	"github.com/weirlog/weir/deliver"
+	"github.com/weirlog/weir/gateway"
 	"github.com/weirlog/weir/logql"
 	"github.com/weirlog/weir/pipeline"
 	"github.com/weirlog/weir/record"
@@ -61,10 +62,13 @@ type process struct {
 	positions *checkpoint.Store
 	keep      *keeper                // the embedded store; nil without
 	api       *apiServers            // over it; nil without
+	push      *pushes
 	address   string                 // of listen.http, as it was opened
 	phase     atomic.Pointer[string] // what the start is at; nil when everything runs
 	engine    *pipeline.Engine
 	kube      *kubeWatch
+	cluster   *cluster           // who pushes, as Kubernetes knows it; nil if nobody asks
+	conns     *gateway.ConnLimit // of all HTTP listeners
 
 	// What follows changes with a reload. Reloads happen in one goroutine (see
 	// watchConfig); it holds mu for each change, everybody else for each look,
@@ -142,6 +146,7 @@ func (p *process) run(ctx context.Context) error {
 	p.budget = pipeline.NewBudget(limit)
 	p.log.Debug("memory budget for records", "bytes", limit, "from", how)
 
+	p.conns = connLimit(&cfg.Listen.Limits)
 	p.starting("the store is being opened")
 	defer p.closeStore() // last, after everything that uses it
 	side, err := p.serve(ctx)
@@ -153,6 +158,10 @@ func (p *process) run(ctx context.Context) error {
 	if err := p.openStore(ctx); err != nil {
 		return err
 	}
+	if err := p.openPushes(ctx); err != nil {
+		return err
+	}
+	defer p.push.end()
 	if err := p.openAPI(); err != nil {
 		return err
 	}
@@ -458,10 +467,13 @@ func (p *process) apply(ctx context.Context, cfg *config.Config) error {
 	p.destinations = next
 	p.mu.Unlock()
 	p.startInputs(ctx, cfg, start)
-	if p.api != nil {
-		if err := p.api.public.SetAuth(apiAuth(&cfg.Listen)); err != nil {
-			p.log.Error("listen.users: the old ones stay in force", "error", err) // config has checked them
-		}
+	rules, err := p.authConfig(&cfg.Listen)
+	if err == nil {
+		err = p.push.auth.Set(rules)
+	}
+	p.push.quotas.Set(tenantQuotas(&cfg.Listen))
+	if err != nil {
+		p.log.Error("listen.users: the old ones stay in force", "error", err) // config has checked them
 	}
 	return nil
 }
@@ -475,7 +487,7 @@ func needsRestart(a, b *config.Config) bool {
 // sameListeners reports whether nothing has to be opened anew: users may change.
 func sameListeners(a, b config.Listen) bool {
 	a.Users, b.Users = nil, nil
-	a.TenantHeader = b.TenantHeader
+	a.TenantHeader, a.TenantLimits, a.TenantLimitsOf = b.TenantHeader, b.TenantLimits, b.TenantLimitsOf
 	return reflect.DeepEqual(a, b)
 }
 

@@ -40,7 +40,7 @@ var sendProtocols = []sendProtocol{
 	{"syslog", []string{"syslog"}, "5514", "", []string{"tcp", "udp", "unix"}, false, "syslog of RFC 5424"},
 	{"syslog-3164", []string{"syslog-3164"}, "5514", "", []string{"tcp", "udp", "unix"}, false, "syslog of RFC 3164"},
 	{"jsonl", []string{"jsonl"}, "7410", "/insert/jsonline", []string{"http", "tcp", "udp", "unix"}, false, "a JSON object a line"},
-	{"lines", []string{"lines"}, "5140", "/insert/lines", []string{"tcp", "udp", "unix", "http"}, false, "plain lines"},
+	{"lines", []string{"lines"}, "5140", "/lines", []string{"tcp", "udp", "unix", "http"}, false, "plain lines"},
 }
 
 // sendTarget is where weir send sends, and how.

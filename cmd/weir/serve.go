@@ -48,6 +48,9 @@ func (p *process) serve(ctx context.Context) (stop func(), err error) {
 		if p.api != nil {
 			wg.Go(func() { p.api.close(p.log) })
 		}
+		if p.push != nil {
+			wg.Go(func() { p.push.close(p.log) })
+		}
 		l.stop(stopPatience)
 		wg.Wait()
 	}
@@ -128,7 +131,7 @@ func (p *process) notReady() string {
 		if in.tail == nil {
 			continue // it has no files
 		}
-		if !in.tail.Stats().Time.After(in.made) {
+		if in.tail != nil && !in.tail.Stats().Time.After(in.made) {
 			return "input " + string(id) + " has not started reading"
 		}
 	}

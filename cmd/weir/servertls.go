@@ -86,6 +86,9 @@ func (s *serverTLS) load() (*tls.Config, error) {
 			return nil, err
 		}
 		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+		if s.files.ClientAuth == "optional" {
+			c.ClientAuth = tls.VerifyClientCertIfGiven
+		}
 		if !c.ClientCAs.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("%s: no certificate in it", s.files.ClientCA)
 		}

@@ -458,6 +458,13 @@ func (p *process) snapshot() metrics.Snapshot {
 		s.CheckpointErrors += st.Errors["checkpoint"]
 		s.Inputs = append(s.Inputs, m)
 	}
+	if p.push.input != nil {
+		sum, _ := p.push.input.Tally()
+		total.Add(&sum)
+	}
+	for _, st := range p.pushStats() {
+		s.Pushes = append(s.Pushes, metrics.Push(st))
+	}
 	s.Store, s.API = p.storeMetrics(), p.apiMetrics()
 	names := p.book.Names()
 	rows := outputRows(&total, names)

@@ -138,7 +138,7 @@ func (f *sourceFlags) open(ctx context.Context, want wanted, errOut io.Writer) (
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	servers, err := newAPI(&keeper{Store: s, dir: dir}, &config.Listen{Limits: config.ListenLimits{QueryTime: config.Forever}}, slog.New(slog.DiscardHandler), nil)
+	servers, err := newAPI(&keeper{Store: s, dir: dir}, &config.Listen{Limits: config.ListenLimits{QueryTime: config.Forever}}, nil, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -415,6 +415,10 @@ func (p *process) adminStore(mux *http.ServeMux) {
 				http.Error(w, "there is no store in this process", http.StatusNotFound)
 				return
 			}
+			if p.push.own.Serves(r) {
+				p.push.own.ServeHTTP(w, r)
+				return
+			}
 			p.api.own.ServeHTTP(w, r)
 		})
 	}

@@ -37,11 +37,9 @@ func (p *process) storeStatus() *storeStatus {
 	}
 	s, r := p.keep.Stats(), p.keep.Recovery()
 	pushed := make(map[string]int64)
-	if p.api != nil {
-		for _, ps := range p.api.public.PushStats() {
-			if ps.Records > 0 {
-				pushed[ps.Protocol] = ps.Records
-			}
+	for _, ps := range p.pushStats() {
+		if ps.Records > 0 {
+			pushed[ps.Protocol] = ps.Records
 		}
 	}
 	return &storeStatus{
@@ -118,9 +116,6 @@ func (p *process) apiMetrics() *metrics.API {
 		sum.TailDropped += s.TailDropped
 		sum.ResponseBytes += s.ResponseBytes
 		sum.Panics += s.Panics
-	}
-	for _, s := range p.api.public.PushStats() { // the admin socket takes none
-		sum.Pushes = append(sum.Pushes, metrics.Push(s))
 	}
 	return sum
 }

@@ -156,6 +156,9 @@ func (u *upPlan) readUpTo(goal *map[string]int64) (done, all int64) {
 	first := *goal == nil
 	found := make(map[string]int64)
 	for _, in := range u.process.inputs {
+		if in.tail == nil {
+			continue
+		}
 		s := in.tail.Stats()
 		if first && !s.Time.After(in.made) {
 			return 0, 0

@@ -1,4 +1,4 @@
-package api
+package gateway
 
 import (
 	"bufio"
@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,9 +32,10 @@ import (
 	"github.com/weirlog/weir/wire/otlp"
 )
 
-// pushStore answers pushes as it is told.
+// pushStore answers pushes as it is told, and keeps what comes.
 type pushStore struct {
-	memStore
+	mu     sync.Mutex
+	rows   []string
 	answer func(ctx context.Context, parts []record.Part) (ack.Result, error)
 }
 
@@ -41,21 +43,46 @@ func (m *pushStore) Append(ctx context.Context, parts []record.Part) (ack.Result
 	if m.answer != nil {
 		return m.answer(ctx, parts)
 	}
-	return m.memStore.Append(ctx, parts)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range parts {
+		b := p.Batch()
+		for _, i := range p.Index() {
+			var attrs []string
+			tenant := ""
+			for _, a := range b.Stream(int(i)).Attrs() {
+				if a.Name == record.AttrTenant {
+					tenant = a.Value
+				} else {
+					attrs = append(attrs, fmt.Sprintf("{%s %s}", a.Name, a.Value))
+				}
+			}
+			r := b.Record(int(i))
+			s := fmt.Sprintf("%s%v %d %s %s", tenant, attrs, r.Time, r.Severity.Level(), b.Body(int(i)))
+			for _, f := range b.Fields(int(i)) {
+				s += " " + b.KeyName(f.Key) + "=" + string(b.Bytes(f.Val))
+			}
+			m.rows = append(m.rows, s)
+		}
+	}
+	return ack.Result{}, nil
 }
 
 func (m *pushStore) lines() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out []string
-	for _, r := range m.rows {
-		s := fmt.Sprintf("%s%v %d %s %s", r.tenant, r.labels.Labels, r.time, r.severity.Level(), r.line)
-		for _, l := range r.meta {
-			s += " " + l.Name + "=" + l.Value
-		}
-		out = append(out, s)
+	return strings.Join(m.rows, "\n")
+}
+
+// newServer returns a handler of all protocols before the store.
+func newServer(t testing.TB, store *pushStore, cfg Config) *HTTP {
+	t.Helper()
+	cfg.Sink = &StoreSink{Append: store.Append}
+	h, err := NewHTTP(cfg)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return strings.Join(out, "\n")
+	return h
 }
 
 // lokiBody is a push of one stream with the lines, of one nanosecond each.
@@ -129,7 +156,7 @@ func TestPushEncodings(t *testing.T) {
 		t.Fatal(err)
 	}
 	store := &pushStore{}
-	s := newServer(t, Config{Store: store})
+	s := newServer(t, store, Config{})
 	want := "[{app web}] 1 error an error occurred\n[{app web}] 2 info level=info x"
 	for round := range 2 {
 		for _, c := range []struct {
@@ -176,14 +203,14 @@ func TestPushEncodings(t *testing.T) {
 	if w := post(t, s, lokiPath, bytes.NewReader(compress(t, "snappy", lokiPB)), "Content-Type", pbType); w.Code != 204 || store.lines() != want {
 		t.Errorf("%d %s\n%s", w.Code, w.Body, store.lines())
 	}
-	if used := s.push.used.Load(); used != 0 {
+	if used := s.cfg.Memory.Used(); used != 0 {
 		t.Errorf("%d bytes are still held", used)
 	}
 }
 
 func TestPushAnswers(t *testing.T) {
 	big := strings.Repeat("x", 3000)
-	limits := PushLimits{Body: 2000, Decoded: 10000, Records: wire.Limits{Entries: 10}}
+	limits := Limits{Body: 2000, Decoded: 10000, Records: wire.Limits{Entries: 10}}
 	good := compress(t, "snappy", lokiBody("{}", "x"))
 	for _, c := range []struct {
 		name, path string
@@ -211,25 +238,25 @@ func TestPushAnswers(t *testing.T) {
 		{"tenant label", lokiPath, []byte(`{"streams":[{"stream":{"__tenant__":"c"},"values":[["1","x"]]}]}`), []string{"Content-Type", jsType}, 400, `stream 1: label name "__tenant__" is reserved`},
 	} {
 		store := &pushStore{}
-		s := newServer(t, Config{Store: store, Push: limits})
+		s := newServer(t, store, Config{Limits: limits})
 		w := post(t, s, c.path, bytes.NewReader(c.body), c.header...)
 		if w.Code != c.status || !strings.HasPrefix(w.Body.String(), c.text) {
 			t.Errorf("%s: %d %s, want %d %s", c.name, w.Code, w.Body, c.status, c.text)
 		}
-		if s.push.used.Load() != 0 {
+		if s.cfg.Memory.Used() != 0 {
 			t.Errorf("%s: memory is still held", c.name)
 		}
 		if n := len(store.rows); n > 0 && c.name != "labels" {
 			t.Errorf("%s: %d rows", c.name, n)
 		}
 		// The same without a length.
-		w = post(t, newServer(t, Config{Store: &pushStore{}, Push: limits}), c.path, io.MultiReader(bytes.NewReader(c.body)), c.header...)
+		w = post(t, newServer(t, &pushStore{}, Config{Limits: limits}), c.path, io.MultiReader(bytes.NewReader(c.body)), c.header...)
 		if w.Code != c.status {
 			t.Errorf("%s, chunked: %d %s, want %d", c.name, w.Code, w.Body, c.status)
 		}
 	}
 	w := httptest.NewRecorder()
-	newServer(t, Config{Store: &pushStore{}}).ServeHTTP(w, httptest.NewRequest("GET", lokiPath, nil))
+	newServer(t, &pushStore{}, Config{}).ServeHTTP(w, httptest.NewRequest("GET", lokiPath, nil))
 	if w.Code != 405 || w.Header().Get("Allow") != "POST" {
 		t.Errorf("GET: %d %v", w.Code, w.Header())
 	}
@@ -239,7 +266,7 @@ func TestPushAnswers(t *testing.T) {
 func TestPushBombs(t *testing.T) {
 	zeros := make([]byte, 8<<20)
 	for _, e := range []string{"gzip", "zstd", "deflate", "x-snappy-framed"} {
-		s := newServer(t, Config{Store: &pushStore{}})
+		s := newServer(t, &pushStore{}, Config{})
 		body := compress(t, e, zeros)
 		w := post(t, s, lokiPath, bytes.NewReader(body), "Content-Type", jsType, "Content-Encoding", e)
 		// Snappy's frames pack 8 MiB of nothing 20:1, which is no bomb.
@@ -256,7 +283,7 @@ func TestPushBombs(t *testing.T) {
 	z, _ := zstd.NewWriter(&buf, zstd.WithWindowSize(64<<20))
 	z.Write(bytes.Repeat([]byte("0123456789abcdef"), 8<<20/16))
 	z.Close()
-	w := post(t, newServer(t, Config{Store: &pushStore{}}), lokiPath, &buf, "Content-Type", jsType, "Content-Encoding", "zstd")
+	w := post(t, newServer(t, &pushStore{}, Config{}), lokiPath, &buf, "Content-Type", jsType, "Content-Encoding", "zstd")
 	if w.Code != 400 && w.Code != 413 {
 		t.Errorf("window: %d %s", w.Code, w.Body)
 	}
@@ -282,7 +309,7 @@ func TestPushStoreRefuses(t *testing.T) {
 		{"other", ack.Result{}, errors.New("a secret of the house"), 500, "internal error\n", "", 13},
 	} {
 		store := &pushStore{answer: func(context.Context, []record.Part) (ack.Result, error) { return c.res, c.err }}
-		s := newServer(t, Config{Store: store})
+		s := newServer(t, store, Config{})
 		w := post(t, s, lokiPath, bytes.NewReader(s2.EncodeSnappy(nil, body)), "Content-Type", pbType)
 		if w.Code != c.status || w.Body.String() != c.text || w.Header().Get("Retry-After") != c.retry {
 			t.Errorf("%s: %d %q %s", c.name, w.Code, w.Body, w.Header().Get("Retry-After"))
@@ -328,7 +355,7 @@ func TestPushStoreRefuses(t *testing.T) {
 
 func TestPushTenants(t *testing.T) {
 	store := &pushStore{}
-	s := newServer(t, Config{Store: store, Auth: Auth{Tenants: true, TenantHeader: true}})
+	s := newServer(t, store, Config{Auth: newAuth(t, AuthConfig{Tenants: true, TenantHeader: true})})
 	body := s2.EncodeSnappy(nil, lokiBody(`{a="b"}`, "x"))
 	for _, c := range []struct {
 		tenant string
@@ -356,12 +383,12 @@ func TestPushTenants(t *testing.T) {
 func TestPushMemory(t *testing.T) {
 	hold, entered := make(chan struct{}), make(chan struct{})
 	store := &pushStore{}
-	store.answer = func(ctx context.Context, parts []record.Part) (ack.Result, error) {
+	store.answer = func(context.Context, []record.Part) (ack.Result, error) {
 		entered <- struct{}{}
 		<-hold
-		return store.memStore.Append(ctx, parts)
+		return ack.Result{}, nil
 	}
-	s := newServer(t, Config{Store: store, Push: PushLimits{Memory: 100 << 10}})
+	s := newServer(t, store, Config{Memory: NewMemory(100 << 10)})
 	body := s2.EncodeSnappy(nil, lokiBody(`{a="b"}`, strings.Repeat("x", 200<<10)))
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -378,18 +405,21 @@ func TestPushMemory(t *testing.T) {
 	}
 	close(hold)
 	wg.Wait()
-	if used := s.push.used.Load(); used != 0 {
+	if used := s.cfg.Memory.Used(); used != 0 {
 		t.Errorf("%d bytes are still held", used)
 	}
-	want := []PushStats{
+	want := []Stats{
 		{Protocol: "loki_protobuf", Requests: map[string]int64{"taken": 1, "busy": 1}, Records: 1},
 		{Protocol: "otlp_json", Requests: map[string]int64{"busy": 1}},
 	}
-	got := s.PushStats()
-	for i, k := range []int{int(lokiProtobuf), int(otlpJSON)} {
-		g := got[k]
-		if g.Protocol != want[i].Protocol || fmt.Sprint(g.Requests) != fmt.Sprint(want[i].Requests) || g.Records != want[i].Records || k == int(lokiProtobuf) && g.Bytes == 0 {
-			t.Errorf("%+v, want %+v", g, want[i])
+	for _, w := range want {
+		i := slices.IndexFunc(s.Stats(), func(g Stats) bool { return g.Protocol == w.Protocol })
+		if i < 0 {
+			t.Errorf("nothing is said of %s", w.Protocol)
+			continue
+		}
+		if g := s.Stats()[i]; fmt.Sprint(g.Requests) != fmt.Sprint(w.Requests) || g.Records != w.Records || w.Records > 0 && g.Bytes == 0 {
+			t.Errorf("%+v, want %+v", g, w)
 		}
 	}
 }
@@ -397,7 +427,7 @@ func TestPushMemory(t *testing.T) {
 // A client that goes away, and one whose body ends early, leave nothing behind.
 func TestPushClientGone(t *testing.T) {
 	store := &pushStore{}
-	s := newServer(t, Config{Store: store})
+	s := newServer(t, store, Config{})
 	srv := httptest.NewServer(s)
 	defer srv.Close()
 	for _, body := range []string{"", `{"streams":[{"stream":{"a":"b"},"values":[["1","x"]]}]`} {
@@ -409,14 +439,14 @@ func TestPushClientGone(t *testing.T) {
 		c.Close()
 	}
 	srv.Close() // waits for what is under way
-	if n, used := len(store.rows), s.push.used.Load(); n != 0 || used != 0 {
+	if n, used := len(store.rows), s.cfg.Memory.Used(); n != 0 || used != 0 {
 		t.Errorf("%d rows, %d bytes held", n, used)
 	}
 }
 
 // A body that does not come is not waited for.
 func TestPushSlowBody(t *testing.T) {
-	s := newServer(t, Config{Store: &pushStore{}, Push: PushLimits{Patience: 10 * time.Millisecond}})
+	s := newServer(t, &pushStore{}, Config{Limits: Limits{Patience: 10 * time.Millisecond}})
 	srv := httptest.NewServer(s)
 	defer srv.Close()
 	c, err := net.Dial("tcp", srv.Listener.Addr().String())
@@ -443,7 +473,7 @@ func TestPushWhileStopping(t *testing.T) {
 		<-ctx.Done()
 		return ack.Result{}, &ack.SendError{Code: 503, Err: ctx.Err()}
 	}}
-	s := newServer(t, Config{Store: store})
+	s := newServer(t, store, Config{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		w := post(t, s, lokiPath, bytes.NewReader(s2.EncodeSnappy(nil, lokiBody("{}", "x"))), "Content-Type", pbType)
@@ -452,8 +482,10 @@ func TestPushWhileStopping(t *testing.T) {
 		}
 	})
 	<-entered
-	if err := s.Close(context.Background()); err != nil {
-		t.Error(err)
+	impatient, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Close(impatient); err == nil {
+		t.Error("nothing was cut")
 	}
 	wg.Wait()
 }
@@ -478,14 +510,14 @@ func FuzzPush(f *testing.F) {
 		if e := [...]string{"", "gzip", "zstd", "snappy", "deflate", "identity", "x-snappy-framed", "br"}[how>>2&7]; e != "" {
 			header = append(header, "Content-Encoding", e)
 		}
-		s := newServer(t, Config{Store: &pushStore{}})
+		s := newServer(t, &pushStore{}, Config{})
 		w := post(t, s, path, bytes.NewReader(body), header...)
 		switch w.Code {
 		case 200, 204, 400, 413, 415, 422:
 		default:
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
-		if s.push.used.Load() != 0 {
+		if s.cfg.Memory.Used() != 0 {
 			t.Error("memory is still held")
 		}
 	})
@@ -501,7 +533,7 @@ func BenchmarkPush(b *testing.B) {
 		body = append(body, lokiBody(fmt.Sprintf(`{app="web", pod="web-%d"}`, i), lines...)...)
 	}
 	store := &pushStore{answer: func(context.Context, []record.Part) (ack.Result, error) { return ack.Result{}, nil }}
-	s := newServer(b, Config{Store: store})
+	s := newServer(b, store, Config{})
 	sent := s2.EncodeSnappy(nil, body)
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
