@@ -37,7 +37,14 @@
 //	weir.{partial,continued,gap,parse_error}  the same
 //
 // Other attributes of a stream, which come from the configuration of an input,
-// are members of the document's top level, with ECS names of labels.
+// are members of the document's top level, with ECS names of labels; those that
+// begin with "kubernetes." are members of that object. The index that a document
+// was pushed to (IndexAttr) is not written.
+//
+// A pushed document that has one of the members of a stream itself, of the kind
+// that is written here (kubernetes, service, host, container, orchestrator, labels
+// and, with ECS names, input are objects; stream is text), keeps it, and the
+// stream's is left away: what was sent to Elasticsearch comes out as it went in.
 package elastic
 
 import (
@@ -106,6 +113,9 @@ type Encoder struct {
 	message string
 	names   []string // structural, of every document
 	common  owns     // of streams without names of their own
+	objects uint64   // names of members that are objects
+	texts   uint64   // names of members that are text
+	scan    json.Scanner
 }
 
 type owns struct{ text, json *wire.Own }
@@ -118,6 +128,9 @@ type stream struct {
 	// the one before the id, for times in [from, to).
 	action   []byte
 	from, to int64
+
+	of      *record.Stream
+	without map[uint64]*stream // that documents have themselves; only doc and own are of use
 }
 
 // New returns an encoder.
@@ -170,8 +183,17 @@ func New(cfg Config) (*Encoder, error) {
 		e.names = append(e.names, t.Name)
 	}
 	e.msg = append(json.AppendStringString([]byte{','}, e.message), ':')
-	e.common = e.owns(nil)
-	e.streams = wire.NewStreams(e.build)
+	e.common = e.owns(nil, 0)
+	e.objects, _ = json.KnownMask("kubernetes", "service")
+	e.texts, _ = json.KnownMask("stream")
+	if cfg.Naming == ECS {
+		more, _ := json.KnownMask("orchestrator", "host", "container", "labels", "input", "log")
+		e.objects |= more
+	} else {
+		more, _ := json.KnownMask("input")
+		e.texts |= more
+	}
+	e.streams = wire.NewStreams(func(s *record.Stream) *stream { return e.build(s, 0) })
 	return e, nil
 }
 
@@ -184,18 +206,26 @@ func (e *Encoder) Clone() *Encoder {
 	return c
 }
 
-func (e *Encoder) owns(more []string) owns {
+func (e *Encoder) owns(more []string, without uint64) owns {
 	optional := []string{"level", "log.level", "trace_id", "span_id"}
-	names := append(append([]string(nil), e.names...), more...)
+	var names []string
+	for _, n := range append(append([]string(nil), e.names...), more...) {
+		// "service.name" is a member of service.
+		top, _, _ := strings.Cut(n, ".")
+		if bit, ok := json.Known([]byte(top)); !ok || without>>bit&1 == 0 {
+			names = append(names, n)
+		}
+	}
 	return owns{
 		json: wire.NewOwn(names, optional),
 		text: wire.NewOwn(append(names, e.message), optional),
 	}
 }
 
-func (e *Encoder) build(s *record.Stream) *stream {
-	st := &stream{own: e.common, from: math.MaxInt64, to: math.MinInt64}
-	o := object{dst: []byte("\"}}\n{")}
+// build makes what is written of a stream, without the members of those names.
+func (e *Encoder) build(s *record.Stream, without uint64) *stream {
+	st := &stream{own: e.common, from: math.MaxInt64, to: math.MinInt64, of: s}
+	o := object{dst: []byte("\"}}\n{"), without: without}
 	var more []string
 	if e.cfg.Naming == ECS {
 		e.ecs(&o, s)
@@ -205,8 +235,8 @@ func (e *Encoder) build(s *record.Stream) *stream {
 	for _, t := range e.cfg.Tags {
 		o.string(t.Name, t.Value)
 	}
-	if len(more) > 0 {
-		st.own = e.owns(more)
+	if len(more) > 0 || without != 0 {
+		st.own = e.owns(more, without)
 	}
 	o.comma()
 	st.doc = append(o.dst, `"@timestamp":"`...)
@@ -235,10 +265,15 @@ func (e *Encoder) fluentd(o *object, s *record.Stream) (more []string) {
 	o.number("restart_count", s.Get(record.AttrRestart))
 	o.string("workload", s.Get(record.AttrWorkload))
 	e.maps(o, s)
+	for _, a := range s.Attrs() {
+		if name, ok := strings.CutPrefix(a.Name, inKubernetes); ok {
+			o.string(name, a.Value)
+		}
+	}
 	o.close()
 	for _, a := range s.Attrs() {
 		if a.Name == record.AttrFile || !wire.IsAttr(a.Name) {
-			if e.reserved(a.Name) {
+			if e.reserved(a.Name) || a.Name == IndexAttr || strings.HasPrefix(a.Name, inKubernetes) {
 				continue
 			}
 			o.string(a.Name, a.Value)
@@ -247,6 +282,9 @@ func (e *Encoder) fluentd(o *object, s *record.Stream) (more []string) {
 	}
 	return more
 }
+
+// inKubernetes begins the names of attributes that are members of the object.
+const inKubernetes = "kubernetes."
 
 // reserved reports whether a stream's attribute has the name of a member that
 // every document has. A configuration that asks for this gets the member.
@@ -311,7 +349,7 @@ func (e *Encoder) ecs(o *object, s *record.Stream) {
 	o.open("labels")
 	used := map[string]bool{}
 	for _, a := range s.Attrs() {
-		if !wire.IsAttr(a.Name) {
+		if !wire.IsAttr(a.Name) && a.Name != IndexAttr {
 			o.string(wire.Unique(used, strings.ReplaceAll(a.Name, ".", "_")), a.Value)
 		}
 	}
@@ -340,8 +378,23 @@ func (e *Encoder) maps(o *object, s *record.Stream) {
 // object writes JSON members. Objects in which nothing was written leave no
 // trace.
 type object struct {
-	dst   []byte
-	marks []int // where the open objects begin
+	dst     []byte
+	marks   []int  // where the open objects begin
+	without uint64 // names of the top level that are left away
+	mute    int    // objects open that are
+}
+
+// leaves reports whether a member of that name is left away.
+func (o *object) leaves(name string) bool {
+	if o.mute > 0 {
+		return true
+	}
+	if o.without == 0 || len(o.marks) > 0 {
+		return false
+	}
+	top, _, _ := strings.Cut(name, ".")
+	bit, ok := json.Known([]byte(top))
+	return ok && o.without>>bit&1 != 0
 }
 
 func (o *object) comma() {
@@ -351,6 +404,10 @@ func (o *object) comma() {
 }
 
 func (o *object) open(name string) {
+	if o.leaves(name) {
+		o.mute++
+		return
+	}
 	o.marks = append(o.marks, len(o.dst))
 	o.comma()
 	o.dst = json.AppendStringString(o.dst, name)
@@ -358,6 +415,10 @@ func (o *object) open(name string) {
 }
 
 func (o *object) close() {
+	if o.mute > 0 {
+		o.mute--
+		return
+	}
 	mark := o.marks[len(o.marks)-1]
 	o.marks = o.marks[:len(o.marks)-1]
 	if o.dst[len(o.dst)-1] == '{' {
@@ -368,7 +429,7 @@ func (o *object) close() {
 }
 
 func (o *object) string(name, value string) {
-	if value == "" {
+	if value == "" || o.leaves(name) {
 		return
 	}
 	o.comma()
@@ -378,7 +439,7 @@ func (o *object) string(name, value string) {
 }
 
 func (o *object) number(name, value string) {
-	if !wire.IsNumber([]byte(value)) {
+	if !wire.IsNumber([]byte(value)) || o.leaves(name) {
 		return
 	}
 	o.comma()
@@ -417,10 +478,13 @@ func (e *Encoder) append(dst []byte, b *record.Batch, i int) []byte {
 			dst = wire.AppendID(dst, id)
 		}
 	}
+	isJSON := r.Flags.Has(record.JSONObject)
+	if isJSON && r.KnownKeys&(e.objects|e.texts) != 0 && b.Streams()[r.Stream].Generation.IsZero() {
+		s = e.beside(s, b.Bytes(r.Body))
+	}
 	dst = append(dst, s.doc...)
 	dst = e.clock.Append(dst, r.Time)
 	dst = append(dst, '"')
-	isJSON := r.Flags.Has(record.JSONObject)
 	own := s.own.text
 	if isJSON {
 		own = s.own.json
@@ -456,4 +520,36 @@ func (e *Encoder) action(s *stream, b *record.Batch, i int) {
 		return // the window stays empty
 	}
 	s.from, s.to = e.cfg.Index.Window(b.Record(i).Time)
+}
+
+// beside returns what is written of the stream beside a document that was pushed:
+// not what the document has itself.
+func (e *Encoder) beside(s *stream, body []byte) *stream {
+	if !e.scan.Object(body) {
+		return s
+	}
+	var has uint64
+	for i := range e.scan.Members {
+		m := &e.scan.Members[i]
+		if m.Bit == json.NoBit {
+			continue
+		}
+		switch bit := uint64(1) << m.Bit; {
+		case e.objects&bit != 0 && m.Kind == record.JSON && body[m.Val.Off] == '{',
+			e.texts&bit != 0 && m.Kind == record.String:
+			has |= bit
+		}
+	}
+	if has == 0 {
+		return s
+	}
+	v := s.without[has]
+	if v == nil {
+		v = e.build(s.of, has)
+		if s.without == nil {
+			s.without = make(map[uint64]*stream)
+		}
+		s.without[has] = v
+	}
+	return v
 }
