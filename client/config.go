@@ -63,8 +63,9 @@ type Config struct {
 	// BatchWait is how long a record waits for others. Default: 1 s.
 	BatchWait time.Duration
 
-	// MemoryBytes bounds the encoded records held in memory, those being sent
-	// included. Default: 16 MiB.
+	// MemoryBytes bounds the encoded records held in memory; without a spool those
+	// being sent are among them. Requests need about Concurrency times BatchBytes
+	// besides. Default: 16 MiB.
 	MemoryBytes int64
 
 	// MaxRecord is the longest message, in bytes. Longer ones are cut, and marked
@@ -148,7 +149,8 @@ const (
 // directory: each takes a numbered one of its own in it, and what processes that
 // have ended left behind.
 type Spool struct {
-	// Dir is the directory. It is made if needed. Empty: no spool.
+	// Dir is the directory. It is made if needed. Empty: no spool. New reads what is
+	// there once, to count it and to find what is damaged.
 	Dir string
 	// MaxBytes bounds its files. Default: 256 MiB.
 	MaxBytes int64

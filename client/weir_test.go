@@ -3,9 +3,11 @@ package client
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -26,7 +29,7 @@ type weir struct {
 }
 
 // buildWeir builds it, unless WEIR_BIN names one that is there.
-func buildWeir(t *testing.T) *weir {
+func buildWeir(t *testing.T, open bool) *weir {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("builds weir")
@@ -48,7 +51,10 @@ func buildWeir(t *testing.T) *weir {
 	addr := l.Addr().String()
 	l.Close()
 	w.url = "http://" + addr
-	conf := fmt.Sprintf("state: %s\nlisten: {http: %q}\n", filepath.Join(dir, "state"), addr)
+	conf := fmt.Sprintf("state: %s\nlisten: {http: %q, users: [{name: cart, password: right}]}\n", filepath.Join(dir, "state"), addr)
+	if open {
+		conf = fmt.Sprintf("state: %s\nlisten: {http: %q}\n", filepath.Join(dir, "state"), addr)
+	}
 	if err := os.WriteFile(w.conf, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +132,7 @@ func (w *weir) lines(service string) (out []map[string]string) {
 
 // Both the program and the store it logs to are killed again and again.
 func TestKill9WeirStore(t *testing.T) {
-	w := buildWeir(t)
+	w := buildWeir(t, true)
 	t.Setenv("WEIR_CLIENT_TEXT", "1")
 	rounds := 8
 	if s := os.Getenv("WEIR_CLIENT_KILLS"); s != "" {
@@ -185,7 +191,7 @@ func TestKill9WeirStore(t *testing.T) {
 
 // The README of the package, as the store sees it.
 func TestWeirStore(t *testing.T) {
-	w := buildWeir(t)
+	w := buildWeir(t, true)
 	w.start()
 	c := start(t, Config{Endpoints: []string{w.url}, Service: "cart"})
 	l := c.Logger().With("version", 3)
@@ -201,6 +207,14 @@ func TestWeirStore(t *testing.T) {
 	if st := c.Stats(); st.Delivered != 3 || st.Rejected != 0 {
 		t.Errorf("%+v", st)
 	}
+	// Older than the store keeps: refused for good, and said so.
+	if err := c.Handler().Handle(t.Context(), slog.NewRecord(time.Now().AddDate(-1, 0, 0), slog.LevelInfo, "old", 0)); err != nil {
+		t.Error(err)
+	}
+	flush(t, c)
+	if st := c.Stats(); st.Delivered != 3 || st.Rejected != 1 {
+		t.Errorf("%+v", st)
+	}
 	got := w.lines("cart")
 	if len(got) != 3 {
 		t.Fatalf("%v", got)
@@ -214,5 +228,27 @@ func TestWeirStore(t *testing.T) {
 				t.Errorf("%s of record %d is %q, want %q, in %v", k, i, got[i][k], v, got[i])
 			}
 		}
+	}
+}
+
+// A wrong password loses nothing: the records wait for the right one.
+func TestWeirPassword(t *testing.T) {
+	w := buildWeir(t, false)
+	w.start()
+	dir := t.TempDir()
+	c := start(t, Config{Endpoints: []string{w.url}, Auth: Auth{User: "cart", Password: "wrong"}, Spool: Spool{Dir: dir}, MaxBackoff: 20 * time.Millisecond})
+	c.Logger().Info("m")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := c.Flush(ctx); err == nil || !strings.Contains(err.Error(), "401") {
+		t.Fatal(err)
+	}
+	if err := c.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	c = start(t, Config{Endpoints: []string{w.url}, Auth: Auth{User: "cart", Password: "right"}, Spool: Spool{Dir: dir}})
+	flush(t, c)
+	if st := c.Stats(); st.Recovered != 1 || st.Delivered != 1 {
+		t.Errorf("%+v", st)
 	}
 }
