@@ -30,6 +30,7 @@ type segment struct {
 	// snapshot says that it begins with an intact one: what is before it is not
 	// needed to know what the sources have given.
 	snapshot bool
+	gone     bool // removed
 	f        File // of the one being written
 }
 
@@ -48,6 +49,7 @@ func (d *Disk) commitLoop() {
 	defer d.done.Done()
 	e := encoder{salt: d.salt}
 	var buf []byte
+	limit := groupBytes
 	for {
 		d.mu.Lock()
 		for len(d.pending) == 0 && !d.stop && !d.rotate {
@@ -67,7 +69,7 @@ func (d *Disk) commitLoop() {
 			return
 		}
 		n, bytes := 0, 0
-		for n < len(d.pending) && (n == 0 || bytes+d.pending[n].size <= groupBytes) {
+		for n < len(d.pending) && (n == 0 || bytes+d.pending[n].size <= limit) {
 			bytes += d.pending[n].size
 			n++
 		}
@@ -76,9 +78,16 @@ func (d *Disk) commitLoop() {
 		d.mu.Unlock()
 
 		d.encode(&e, &g)
-		if !d.insist(&g) {
-			return
+		if err := d.attempt(&g); err != nil {
+			// Less may fit where so much does not.
+			limit = max(limit/2, 1)
+			d.sources.undo()
+			if !d.rest() {
+				return
+			}
+			continue
 		}
+		limit = min(2*limit, groupBytes)
 		d.sources.settled()
 		for i := range g.items {
 			g.items[i].part.Settle(d.c.Index, ack.Buffered)
@@ -130,46 +139,53 @@ func (d *Disk) encode(e *encoder, g *group) {
 	}
 }
 
-// insist writes the group until it is durable. It reports false if the buffer is
-// shut before: then nothing of the group is finished.
-func (d *Disk) insist(g *group) bool {
+// attempt writes the group once. If that fails nothing of it is durable.
+func (d *Disk) attempt(g *group) error {
 	if len(g.buf) == 0 {
-		return true
+		return nil
 	}
-	for {
-		err := d.write(g)
-		d.mu.Lock()
-		if err == nil {
-			if d.failing != nil {
-				d.log.Info("buffer can be written again", "output", d.c.Output, "after_attempts", d.attempts)
-			}
-			d.failing, d.attempts = nil, 0
-			d.mu.Unlock()
-			return true
+	err := d.write(g)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil {
+		if d.failing != nil {
+			d.log.Info("buffer can be written again", "output", d.c.Output, "after_attempts", d.attempts)
 		}
-		d.failing = err
-		d.attempts++
-		d.failedRounds++
-		d.stats.errors++
-		d.stats.lastError, d.stats.lastErrorAt = err.Error(), d.c.Now()
-		if d.every("write", time.Minute) {
-			d.log.Error("buffer cannot be written; nothing is taken until it can, and what is in it goes on being delivered", "output", d.c.Output, "error", err)
-		}
-		pause := min(minPause<<min(d.attempts-1, 10), maxPause)
-		hurry := d.hurry
-		d.isFull = d.full()
-		d.settled.Broadcast()
-		d.mu.Unlock()
-		if hurry {
-			return false
-		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-d.stopped:
-			t.Stop()
-		}
+		d.failing, d.attempts = nil, 0
+		return nil
 	}
+	d.failing = err
+	d.attempts++
+	d.failedRounds++
+	d.stats.errors++
+	d.stats.lastError, d.stats.lastErrorAt = err.Error(), d.c.Now()
+	if d.every("write", time.Minute) {
+		d.log.Error("buffer cannot be written; nothing is taken until it can, and what is in it goes on being delivered", "output", d.c.Output, "error", err)
+	}
+	d.committing = 0
+	d.isFull = d.full()
+	d.settled.Broadcast()
+	return err
+}
+
+// rest waits before the next attempt. It reports false if there is to be none:
+// the buffer is shut.
+func (d *Disk) rest() bool {
+	d.wakeKeeper() // there may be something to remove
+	d.mu.Lock()
+	pause := min(minPause<<min(d.attempts-1, 10), maxPause)
+	hurry := d.hurry
+	d.mu.Unlock()
+	if hurry {
+		return false
+	}
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-d.stopped:
+	}
+	return true
 }
 
 // write makes the group durable, in the active segment or a new one.

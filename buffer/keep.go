@@ -191,11 +191,24 @@ func (d *Disk) removeFinished(at pos) error {
 		gone = append(gone, d.segments[0])
 		d.segments = d.segments[1:]
 	}
+	// Room goes first: with a full disk a new segment can only come in the place
+	// of the old ones. A crash in between forgets what the sources have given,
+	// which doubles what is read again.
+	if d.failing != nil && d.active == nil && at.seq >= d.end.seq {
+		gone = append(gone, d.segments...)
+		d.segments = nil
+	}
 	// An empty log is a new file without records: what is remembered of sources
 	// must not go with the old one.
-	if s := d.segments; len(s) > 0 && at.seq >= d.end.seq && d.diskSize > smallSegment+d.emptySize && len(d.pending) == 0 {
+	if s := d.segments; len(s) > 0 && at.seq >= d.end.seq && (len(s) > 1 || d.diskSize > smallSegment+d.emptySize) && len(d.pending) == 0 {
 		d.rotate = true
 		d.work.Broadcast()
+	}
+	for _, s := range gone {
+		s.gone = true
+	}
+	if len(gone) > 0 {
+		d.work.Broadcast() // the reader holds one open, which holds its room
 	}
 	d.mu.Unlock()
 	var errs error

@@ -241,6 +241,20 @@ func (s *sources) note(gen record.ID, f *source) {
 // settled says that everything that was taken so far is durable.
 func (s *sources) settled() { clear(s.before) }
 
+// undo forgets what was taken since the last call of settled.
+func (s *sources) undo() {
+	for id, was := range s.before {
+		if was == nil {
+			delete(s.of, id)
+		} else {
+			s.of[id] = was
+		}
+	}
+	clear(s.before)
+	s.last = nil
+	s.batch()
+}
+
 func (s *sources) get(gen record.ID, clock int64) *source {
 	if f := s.of[gen]; f != nil {
 		return f

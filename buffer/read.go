@@ -42,6 +42,9 @@ func (d *Disk) readLoop() {
 	for {
 		d.mu.Lock()
 		for !d.stop && (len(d.loaded) > 0 && d.loadSize >= d.c.Memory || r.seq >= d.end.seq) {
+			if r.f != nil && r.seg.gone {
+				r.close()
+			}
 			d.work.Wait()
 		}
 		if d.stop {
