@@ -89,6 +89,7 @@ type sendRun struct {
 	left   atomic.Int64 // lines to send
 	due    atomic.Int64 // with a rate: when the next line or byte is, nanoseconds after began
 	cancel context.CancelCauseFunc
+	wide   bool // --verify looks at the lines of everybody
 
 	// What became of lines, for the progress.
 	sent, sentBytes, acked, refused, resent, gaveUp atomic.Int64

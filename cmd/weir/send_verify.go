@@ -100,6 +100,10 @@ func (r *sendRun) verify(ctx context.Context, errOut io.Writer) (*verifyReport, 
 			return rep, err
 		}
 		rep.Seconds = time.Since(began).Seconds()
+		if rep.Missing > 0 && !r.wide { // not every protocol carries labels
+			r.wide = true
+			continue
+		}
 		if rep.Missing == 0 || time.Now().After(deadline) {
 			return rep, nil
 		}
@@ -124,7 +128,7 @@ func (r *sendRun) look(ctx context.Context, errOut io.Writer, p *progress) (*ver
 	n := int64(0)
 	err := r.o.from.use(ctx, wanted{}, errOut, func(c *read.Client) error {
 		selector, err := r.selector(ctx, c)
-		if err != nil {
+		if err != nil || selector == "" { // the server has nothing yet
 			return err
 		}
 		want.Query = selector + " |= `" + r.o.run + "/`"
@@ -211,6 +215,9 @@ func (r *sendRun) look(ctx context.Context, errOut io.Writer, p *progress) (*ver
 func (r *sendRun) selector(ctx context.Context, c *read.Client) (string, error) {
 	from, to := r.began.Add(-time.Minute).UnixNano(), time.Now().Add(time.Hour).UnixNano()
 	service := r.o.attributes()["service_name"]
+	if r.wide {
+		return c.Everything(ctx, from, to)
+	}
 	names, err := c.Values(ctx, "service_name", from, to)
 	if err != nil {
 		return "", err
