@@ -24,6 +24,7 @@ import (
 type weir struct {
 	t         *testing.T
 	bin, conf string
+	role      string
 	url       string
 	cmd       *exec.Cmd
 }
@@ -38,18 +39,13 @@ func buildWeir(t *testing.T, open bool) *weir {
 		t.Skip("not in weir's repository: ", err)
 	}
 	dir := t.TempDir()
-	w := &weir{t: t, bin: filepath.Join(dir, "weir"), conf: filepath.Join(dir, "weir.yaml")}
+	w := &weir{t: t, role: "store", bin: filepath.Join(dir, "weir"), conf: filepath.Join(dir, "weir.yaml")}
 	if bin := os.Getenv("WEIR_BIN"); bin != "" {
 		w.bin = bin
 	} else {
 		w.build()
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := freeAddr(t)
 	w.url = "http://" + addr
 	conf := fmt.Sprintf("state: %s\nlisten: {http: %q, users: [{name: cart, password: right}]}\n", filepath.Join(dir, "state"), addr)
 	if open {
@@ -62,6 +58,16 @@ func buildWeir(t *testing.T, open bool) *weir {
 	return w
 }
 
+// freeAddr is an address that nobody listens on.
+func freeAddr(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
 func (w *weir) build() {
 	build := exec.Command("go", "build", "-o", w.bin, "./cmd/weir")
 	build.Dir = ".."
@@ -72,7 +78,7 @@ func (w *weir) build() {
 }
 
 func (w *weir) start() {
-	w.cmd = exec.Command(w.bin, "store", "-c", w.conf)
+	w.cmd = exec.Command(w.bin, w.role, "-c", w.conf)
 	var errOut bytes.Buffer
 	w.cmd.Stderr = &errOut
 	if err := w.cmd.Start(); err != nil {
@@ -81,7 +87,7 @@ func (w *weir) start() {
 	for range 500 {
 		if resp, err := http.Get(w.url + "/ready"); err == nil {
 			resp.Body.Close()
-			if resp.StatusCode == 200 {
+			if resp.StatusCode == 200 || resp.StatusCode == 404 { // a gateway has no /ready of Loki
 				return
 			}
 		}
@@ -184,6 +190,91 @@ func TestKill9WeirStore(t *testing.T) {
 		again += max(times[n]-1, 0)
 	}
 	t.Logf("%d kills of program and store, %d records, %d of them stored again", rounds, len(safe), again)
+	if len(safe) == 0 {
+		t.Error("nothing was logged")
+	}
+}
+
+// Program and gateway are killed again and again; what the gateway has answered
+// for is on its disk and comes out behind it, with the id that the client gave it.
+func TestKill9WeirGateway(t *testing.T) {
+	w := buildWeir(t, true)
+	t.Setenv("WEIR_CLIENT_TEXT", "1")
+	g := newGateway(t)
+	addr := strings.TrimPrefix(w.url, "http://")
+	conf := fmt.Sprintf("state: %s\nlisten: {http: %q}\ninputs: {otlp: {grpc: %q, http: %q}}\noutputs: {otlp: {url: %q, buffer: {disk: 64MiB}}}\n",
+		filepath.Join(t.TempDir(), "state"), addr, freeAddr(t), freeAddr(t), g.URL+"/otlp/v1/logs")
+	if err := os.WriteFile(w.conf, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.role = "gateway"
+	rounds := 8
+	if s := os.Getenv("WEIR_CLIENT_KILLS"); s != "" {
+		rounds, _ = strconv.Atoi(s)
+	}
+	dir := t.TempDir()
+	next := 0
+	safe := make(map[int]bool)
+	for range rounds {
+		w.start()
+		done := make(chan map[int]time.Time)
+		go func() {
+			said, _ := runChild(t, w.url, dir, SyncAlways, next, time.Duration(100+rand.IntN(400))*time.Millisecond)
+			done <- said
+		}()
+		var said map[int]time.Time
+		select {
+		case said = <-done:
+			w.kill()
+		case <-time.After(time.Duration(rand.IntN(500)) * time.Millisecond):
+			w.kill()
+			said = <-done
+		}
+		for n := range said {
+			safe[n] = true
+		}
+		next += 1000000
+	}
+	w.start()
+	runChild(t, w.url, dir, SyncAlways, -1, time.Minute)
+	// The program has its answers; the gateway delivers in its own time.
+	uids := make(map[int]string)
+	again := 0
+	for try := 0; ; try++ {
+		clear(uids)
+		again = 0
+		for _, e := range g.got() {
+			n, ok := e.Attrs["n"].(int64)
+			if !ok {
+				t.Fatalf("%v", e)
+			}
+			body, attr := payload(int(n))
+			if e.Body != body || attr != "" && e.Attrs["attr"] != attr {
+				t.Fatalf("record %d is not what was logged: %q %v", n, e.Body, e.Attrs)
+			}
+			if uid, ok := uids[int(n)]; ok {
+				again++
+				if uid != e.UID || len(uid) != 32 {
+					t.Fatalf("record %d has two ids: what is sent again would be doubled", n)
+				}
+			}
+			uids[int(n)] = e.UID
+		}
+		missing := 0
+		for n := range safe {
+			if uids[n] == "" {
+				missing++
+			}
+		}
+		if missing == 0 {
+			break
+		}
+		if try == 200 {
+			t.Fatalf("%d of %d records are lost", missing, len(safe))
+		}
+		time.Sleep(50 * time.Millisecond) // it is another process
+	}
+	t.Logf("%d kills of program and gateway, %d records, %d sent again, none under another id", rounds, len(safe), again)
 	if len(safe) == 0 {
 		t.Error("nothing was logged")
 	}
