@@ -1,0 +1,62 @@
+package deploy
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// What the examples name is there, and is of the API.
+func TestExamples(t *testing.T) {
+	dirs, err := filepath.Glob("examples/*")
+	if err != nil || len(dirs) < 2 {
+		t.Fatal(dirs, err)
+	}
+	for _, dir := range dirs {
+		text, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := parse(t, text)[0]
+		files := []string{}
+		for _, r := range k["resources"].([]any) {
+			path := filepath.Join(dir, r.(string))
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Error(err)
+			} else if !info.IsDir() {
+				files = append(files, path)
+			}
+		}
+		patches, _ := k["patches"].([]any)
+		for _, p := range patches {
+			if path, ok := at(p, "path").(string); ok {
+				files = append(files, filepath.Join(dir, path))
+				continue
+			}
+			role := Roles()[slices.IndexFunc(Roles(), func(r string) bool { return "weir-"+r == at(p, "target", "name") })]
+			text, err := Manifests(role, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(parse(t, text), func(o object) bool {
+				return o["kind"] == at(p, "target", "kind") && at(o, "metadata", "name") == at(p, "target", "name")
+			}) {
+				t.Errorf("%s patches %v, which is not there", dir, at(p, "target"))
+			}
+		}
+		for _, path := range files {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			for _, o := range parse(t, text) {
+				if err := strict(o); err != nil {
+					t.Errorf("%s: %v", path, err)
+				}
+			}
+		}
+	}
+}
