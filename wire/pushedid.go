@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"math/bits"
 
 	"github.com/zeebo/xxh3"
 
@@ -11,8 +12,31 @@ import (
 // PushedIDs gives records that were pushed their ids. It is for one goroutine at
 // a time; the zero PushedIDs is ready.
 type PushedIDs struct {
-	seen   map[record.ID]uint64
+	seen   []seenID // a hash table, of a power of two
+	round  uint64
 	tenant []byte
+}
+
+// seenID is an id of the round and how often it was seen.
+type seenID struct {
+	id       record.ID
+	n, round uint64
+}
+
+// again returns how often the id was seen in this round before.
+func (p *PushedIDs) again(id record.ID) uint64 {
+	mask := uint64(len(p.seen) - 1)
+	for i := id.Lo & mask; ; i = (i + 1) & mask {
+		s := &p.seen[i]
+		if s.round != p.round {
+			*s = seenID{id, 1, p.round}
+			return 0
+		}
+		if s.id == id {
+			s.n++
+			return s.n - 1
+		}
+	}
 }
 
 // Set gives every record of one request its id. A sender's own id stays as it is
@@ -46,15 +70,14 @@ func (p *PushedIDs) Set(b *record.Batch, tenant string, now int64) {
 		seed = xxh3.Hash(p.tenant)
 	}
 	recs, streams := b.Records(), b.Streams()
-	if p.seen == nil {
-		p.seen = make(map[record.ID]uint64)
+	if need := 2 * len(recs); len(p.seen) < need {
+		p.seen = make([]seenID, 1<<bits.Len(uint(need)))
 	}
+	p.round++
 	defer func() {
 		if len(p.seen) > maxSeen {
 			p.seen = nil // one large request must not be paid for ever after
-			return
 		}
-		clear(p.seen)
 	}()
 	var head [24]byte
 	for i := range recs {
@@ -77,9 +100,7 @@ func (p *PushedIDs) Set(b *record.Batch, tenant string, now int64) {
 		a := xxh3.Hash128Seed(head[:16], seed)
 		s := xxh3.Hash128Seed(b.Bytes(r.Body), a.Lo)
 		id := record.ID{Hi: s.Hi ^ a.Hi, Lo: s.Lo}
-		n := p.seen[id]
-		p.seen[id] = n + 1
-		if n > 0 {
+		if n := p.again(id); n > 0 {
 			binary.BigEndian.PutUint64(head[0:], id.Hi)
 			binary.BigEndian.PutUint64(head[8:], id.Lo)
 			binary.BigEndian.PutUint64(head[16:], n)
