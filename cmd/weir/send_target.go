@@ -94,7 +94,7 @@ func parseSendTarget(arg, protocol string) (*sendTarget, error) {
 			switch {
 			case slices.Contains([]string{"tcp", "udp", "unix", "tls"}, scheme) && via == "":
 				via = scheme
-			case protocolOf(scheme) != nil && protocolOf(scheme).schemes[0] == t.proto.schemes[0]:
+			case protocolOf(scheme) != nil && strings.HasPrefix(t.proto.name, protocolOf(scheme).name):
 			default:
 				return nil, usageError("%s: the scheme and --protocol %s contradict each other", config.URL(arg), protocol)
 			}
