@@ -349,6 +349,17 @@ func TestTokenFiles(t *testing.T) {
 	if n := a.Stats().Users; n != 2 {
 		t.Errorf("%d users", n)
 	}
+	// The last token goes, and another comes.
+	if err := os.Remove(filepath.Join(dir, "shop")); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Second)
+	check("three", "401 no valid credentials")
+	if err := os.Symlink("..data/shop", filepath.Join(dir, "shop")); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Second)
+	check("three", "shop|shop")
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
