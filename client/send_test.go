@@ -432,6 +432,8 @@ func TestFullBlocks(t *testing.T) {
 		w.do(func() { down = false })
 		<-done
 		flush(t, c)
+		pass(3 * time.Second) // for the record that tells of the dropped one
+		flush(t, c)
 		if st := c.Stats(); st.Delivered != 2001 || st.Dropped != 1 { // and the record that tells of the one
 			t.Errorf("%+v", st)
 		}

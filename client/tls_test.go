@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -105,7 +107,7 @@ func TestTLSRotates(t *testing.T) {
 		w.Header().Set("Connection", "close") // the next one shakes hands anew
 		g.ServeHTTP(w, r)
 	}))
-	srv.Config.ErrorLog = nil
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail
 	srv.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		s := now.Load()
 		return &tls.Config{Certificates: []tls.Certificate{s.cert}, ClientCAs: s.pool, ClientAuth: tls.RequireAndVerifyClientCert}, nil
