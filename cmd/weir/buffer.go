@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weirlog/weir/buffer"
 	"github.com/weirlog/weir/config"
 	"github.com/weirlog/weir/deliver"
@@ -189,4 +191,43 @@ type leftBuffer struct {
 
 func (l leftBuffer) String() string {
 	return fmt.Sprintf("%d records (%s) wait in %s for output %s, which is not configured with a buffer on disk", l.Records, size(l.Bytes), l.Dir, l.Output)
+}
+
+// tightBuffers says which buffers on disk may become larger than the disk has
+// room for now, with what they have already.
+func tightBuffers(cfg *config.Config) (out []string) {
+	var sum int64
+	for _, o := range cfg.Outputs {
+		sum += int64(o.Settings.Common().Buffer.Disk)
+	}
+	if sum == 0 {
+		return nil
+	}
+	dir := string(cfg.State)
+	var st unix.Statfs_t
+	for unix.Statfs(dir, &st) != nil {
+		if up := filepath.Dir(dir); up != dir {
+			dir = up // it is made at the start
+			continue
+		}
+		return nil
+	}
+	free := int64(st.Bavail) * int64(st.Bsize)
+	for _, e := range usedByBuffers(string(cfg.State)) {
+		free += e
+	}
+	if sum > free {
+		out = append(out, fmt.Sprintf("buffers on disk may take %s, and %s are free for them at %s: when the disk is full they take nothing more", size(sum), size(free), cfg.State))
+	}
+	return out
+}
+
+func usedByBuffers(state string) (sizes []int64) {
+	files, _ := filepath.Glob(filepath.Join(state, "buffer", "*", "*.seg")) // the pattern is well-formed
+	for _, f := range files {
+		if i, err := os.Stat(f); err == nil {
+			sizes = append(sizes, i.Size())
+		}
+	}
+	return sizes
 }

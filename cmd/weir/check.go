@@ -50,7 +50,11 @@ and the Kubernetes API server for the pods of this node.`,
 				return err
 			}
 			warnings.Format(cmd.ErrOrStderr(), colorFor(cmd.ErrOrStderr()))
-			if strict && len(warnings.List()) > 0 {
+			tight := tightBuffers(cfg)
+			for _, w := range tight {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
+			}
+			if strict && len(warnings.List())+len(tight) > 0 {
 				return &exitError{exitConfig, errors.New("there are warnings, and --strict is set")}
 			}
 			if live {
