@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -77,6 +78,9 @@ type streams struct {
 	byIP map[netip.Addr]int
 	shut int64 // connections refused for their number
 	told time.Time
+
+	cut     int64 // connections closed for what they did, of which toldCut was told last
+	toldCut time.Time
 }
 
 // stream adds a listener to the group; protocol names its statistics.
@@ -224,7 +228,16 @@ func (s *streams) run(c *conn) {
 	if errors.As(err, &ae) {
 		s.counters.results[pushDenied].Add(1)
 	}
-	s.cfg.Log.Warn("a connection was closed", "input", s.cfg.Name, "address", c.peer, "error", err)
+	// Who is cut in thousands must not fill the log too.
+	s.mu.Lock()
+	now := time.Now()
+	level := slog.LevelDebug
+	if s.cut++; now.Sub(s.toldCut) > 10*time.Second {
+		s.toldCut, level = now, slog.LevelWarn
+	}
+	cut := s.cut
+	s.mu.Unlock()
+	s.cfg.Log.Log(s.ctx, level, "a connection was closed", "input", s.cfg.Name, "address", c.peer, "error", err, "closed_so_far", cut)
 }
 
 // stop takes no more connections, lets those that are there answer for what they
