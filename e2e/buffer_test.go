@@ -76,7 +76,7 @@ func TestFailure75_DiskBufferOutlivesRotation(t *testing.T) {
 	kills := 0
 	outage(t, n, d, 2*s.outage, func() {
 		m := a.metrics()
-		if kills < 3 && m["weir_buffer_records"] > float64(2000*(kills+1)) && m["weir_input_unread_bytes_total"] < 1e5 {
+		if kills < 2 && m["weir_buffer_records"] > float64(300*(kills+1)) && m["weir_input_unread_bytes_total"] < 8e5 {
 			kills++
 			a.kill9()
 			a.start()
