@@ -190,8 +190,10 @@ func New(cfg Config) (*Encoder, error) {
 		more, _ := json.KnownMask("orchestrator", "host", "container", "labels", "input", "log")
 		e.objects |= more
 	} else {
+		// Beats write an object, others text.
 		more, _ := json.KnownMask("input")
 		e.texts |= more
+		e.objects |= more
 	}
 	e.streams = wire.NewStreams(func(s *record.Stream) *stream { return e.build(s, 0) })
 	return e, nil

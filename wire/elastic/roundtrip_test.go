@@ -21,6 +21,7 @@ func TestRoundTrip(t *testing.T) {
 			`{` + at + `,"log":"a","stream":"stderr","kubernetes":{"pod_name":"p","namespace_name":"n","pod_ip":"10.0.0.1","restart_count":2,"labels":{"app":"x"}},"user":{"id":7},"n":1.5,"none":null}`,
 			`{` + at + `,"message":"a","level":"WARN","host":{"name":"h","os":{"kernel":"6"}},"service":{"name":"s","version":"1"},"kubernetes":{"pod":{"name":"p"},"namespace":"n"},"agent":{"type":"filebeat"}}`,
 			`{` + at + `,"message":"a"}`,
+			`{` + at + `,"message":"a","input":{"type":"log"},"log":{"offset":5}}`,
 			`{` + at + `,"log":"a","weir":{"partial":true},"level":"error"}`,
 			`{` + at + `,"input":"audit","message":"b","stream":"mine"}`,
 		}},
