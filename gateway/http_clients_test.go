@@ -74,7 +74,7 @@ func TestHTTPAnswers(t *testing.T) {
 			`{"errors":true,"items":\[{"create":{"status":201}},{"create":{"status":400,"error":{"type":"illegal_argument_exception","reason":"too old"}}},{"index":{"status":400,"error":{.*}}}\]}`},
 		{"filter of errors", "POST", "/_bulk?filter_path=took,items.*.error.type", "{\"create\":{\"_index\":\"i\"}}\n{}\n", "", nil, false, 200, `{"took":\d+}`},
 		{"bulk, busy", "POST", "/_bulk", bulk, "", busy, false, 429, `.*"type":"es_rejected_execution_exception".*"status":429}`},
-		{"no bulk", "POST", "/_bulk", "rubbish", "", nil, false, 400, `.*Malformed action/metadata line \[1\].*`},
+		{"no bulk", "POST", "/_bulk", "rubbish", "", nil, false, 400, `.*line 1: malformed action/metadata.*`},
 		{"bulk, nobody", "POST", "/_bulk", bulk, "", nil, true, 401, `.*"type":"security_exception".*"status":401}`},
 		{"bulk, API key", "POST", "/_bulk", "{\"index\":{\"_index\":\"i\"}}\n{}\n", "Authorization: ApiKey bmFtZTpnb29k", nil, true, 200, `{"took":\d+,"errors":false,.*`},
 		{"document", "POST", "/elastic/i/_doc", `{"a":1}`, "", nil, false, 201, `.*"result":"created".*`},

@@ -118,7 +118,7 @@ func (d *Decoder) lines(b *record.Batch, body record.Span) error {
 		}
 		it := Action{Record: -1}
 		if err := d.head(p, i, end, &it); err != nil {
-			return fmt.Errorf("Malformed action/metadata line [%d]: %w", n, err)
+			return fmt.Errorf("line %d: malformed action/metadata: %w", n, err)
 		}
 		i = next
 		switch it.Op {

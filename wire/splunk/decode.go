@@ -53,7 +53,6 @@ type Decoder struct {
 	keys   wire.Keys
 	rd     json.Reader
 	scan   json.Scanner
-	stamps stage.Timestamps
 	key    []byte
 	last   []byte
 	stream uint16
