@@ -154,11 +154,11 @@ func (e *encoder) record(h *handler, r *slog.Record, t Trace, traced bool) {
 	e.begin()
 	e.buf = append(e.buf, scopeRecords<<3|wireBytes)
 	at := len(e.buf)
-	var ns uint64
-	if !r.Time.IsZero() {
-		ns = uint64(r.Time.UnixNano())
+	if r.Time.IsZero() {
+		e.buf = binary.LittleEndian.AppendUint64(append(e.buf, recordObserved<<3|wireFixed64), uint64(time.Now().UnixNano()))
+	} else {
+		e.buf = binary.LittleEndian.AppendUint64(append(e.buf, recordTime<<3|wireFixed64), uint64(r.Time.UnixNano()))
 	}
-	e.buf = binary.LittleEndian.AppendUint64(append(e.buf, recordTime<<3|wireFixed64), ns)
 	n := severity(r.Level)
 	e.buf = append(e.buf, recordSeverity<<3|wireVarint, byte(n))
 	e.buf = appendStringField(e.buf, recordSeverityText, levelText(n))
@@ -183,9 +183,6 @@ func (e *encoder) record(h *handler, r *slog.Record, t Trace, traced bool) {
 			e.buf = append(append(e.buf, recordSpanID<<3|wireBytes, 8), t.SpanID[:]...)
 		}
 		e.buf = append(e.buf, recordFlags<<3|wireFixed32, t.Flags, 0, 0, 0)
-	}
-	if ns == 0 {
-		e.buf = binary.LittleEndian.AppendUint64(append(e.buf, recordObserved<<3|wireFixed64), uint64(time.Now().UnixNano()))
 	}
 	e.buf = insertLen(e.buf, at)
 }
