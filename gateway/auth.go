@@ -100,8 +100,6 @@ func (s Secret) bad() bool { return s == (Secret{}) || s == NewSecret("") }
 
 // Auth is the Authenticator of a configuration. Make it with NewAuth.
 type Auth struct {
-	log   *slog.Logger
-	now   func() time.Time
 	key   [16]byte // so that nobody outside knows where a secret is kept
 	rules atomic.Pointer[rules]
 	audit throttle
