@@ -272,9 +272,11 @@ func TestFailure53_54_64_Crash(t *testing.T) {
 					w.fs = w.fs.restart()
 					continue
 				}
+				w.fs.mu.Lock()
 				if w.fs.crashAt == 0 {
 					w.fs.crashAt = w.fs.ops + 1 + w.r.IntN(150)
 				}
+				w.fs.mu.Unlock()
 				for range 20 + w.r.IntN(60) {
 					w.step()
 				}

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -305,21 +306,21 @@ func TestFailure65_Backlog(t *testing.T) {
 		files, w := filled(t, 8<<10, 400, 8)
 		w.fs = fsOf(files)
 		w.acked = 0
-		var reads, bytes int
-		w.fs.onRead = func(_ string, n int) { reads, bytes = reads+1, bytes+n }
+		var bytes atomic.Int64
+		w.fs.onRead = func(_ string, n int) { bytes.Add(int64(n)) }
 		if err := w.open(); err != nil {
 			t.Fatal(err)
 		}
-		total := 0
+		total := int64(0)
 		for _, data := range files {
-			total += len(data)
+			total += int64(len(data))
 		}
-		if bytes > total/8 {
-			t.Errorf("%d of %d bytes were read to open it", bytes, total)
+		if bytes.Load() > total/8 {
+			t.Errorf("%d of %d bytes were read to open it", bytes.Load(), total)
 		}
 		synctest.Wait()
-		if bytes > total/4 {
-			t.Errorf("%d of %d bytes are read ahead", bytes, total)
+		if bytes.Load() > total/4 {
+			t.Errorf("%d of %d bytes are read ahead", bytes.Load(), total)
 		}
 		w.d.mu.Lock()
 		if n := w.d.loadSize; n > 64<<10 {
@@ -345,9 +346,10 @@ func TestFailure67_SlowDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.d.SetLimits(1<<30, 0, 1<<20)
-		stall := 2 * time.Second
+		var stall atomic.Int64
+		stall.Store(int64(2 * time.Second))
 		w.fs.mu.Lock()
-		w.fs.beforeSync = func(string) { time.Sleep(stall) }
+		w.fs.beforeSync = func(string) { time.Sleep(time.Duration(stall.Load())) }
 		w.fs.mu.Unlock()
 		begin := time.Now()
 		for range 50 {
@@ -362,7 +364,7 @@ func TestFailure67_SlowDisk(t *testing.T) {
 		if took := time.Since(begin); took > 5*time.Second {
 			t.Errorf("50 parts took %s at 2 s a sync: %+v", took, w.d.Stats())
 		}
-		stall = time.Minute
+		stall.Store(int64(time.Minute))
 		w.put()
 		synctest.Wait()
 		begin = time.Now()
@@ -375,7 +377,7 @@ func TestFailure67_SlowDisk(t *testing.T) {
 		if time.Since(begin) > 0 {
 			t.Errorf("reading and asking took %s while the disk stalls", time.Since(begin))
 		}
-		stall = 0
+		stall.Store(0)
 		if err := w.d.Sync(context.Background()); err != nil {
 			t.Fatal(err)
 		}
@@ -392,9 +394,9 @@ func TestFailure67_SlowDisk(t *testing.T) {
 func TestFailure68_ClockJumps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs := newCrashFS(1)
-		var jump time.Duration
+		var jump atomic.Int64
 		open := func() *Disk {
-			d, err := OpenDisk(DiskConfig{FS: fs, MaxBytes: 1 << 30, MaxAge: time.Hour, Now: func() time.Time { return time.Now().Add(jump) }})
+			d, err := OpenDisk(DiskConfig{FS: fs, MaxBytes: 1 << 30, MaxAge: time.Hour, Now: func() time.Time { return time.Now().Add(time.Duration(jump.Load())) }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -410,10 +412,10 @@ func TestFailure68_ClockJumps(t *testing.T) {
 		}
 		put(0)
 		for i, j := range []time.Duration{time.Hour, -time.Hour, 87600 * time.Hour, -87600 * time.Hour, 0} {
-			jump = j
+			jump.Store(int64(j))
 			time.Sleep(time.Minute)
 			put(1 + i)
-			if since, ok := d.OldestSince(); !ok || since.After(time.Now().Add(jump)) {
+			if since, ok := d.OldestSince(); !ok || since.After(time.Now().Add(j)) {
 				t.Errorf("jump by %s: oldest since %v, in the future", j, since)
 			}
 			if n := d.Stats().Expired; n != 0 {
