@@ -47,7 +47,7 @@ var only = []struct {
 var impure = []string{"net", "net/http", "os", "os/exec", "os/signal", "syscall", "io/fs", "golang.org/x/sys/unix"}
 
 // pureLibraries are what level 1 may import beside the standard library and us.
-var pureLibraries = []string{"github.com/klauspost/compress", "github.com/zeebo/xxh3", "github.com/cespare/xxhash", "google.golang.org/protobuf/encoding/protowire", "github.com/parquet-go/parquet-go"}
+var pureLibraries = []string{"github.com/klauspost/compress", "github.com/zeebo/xxh3", "github.com/cespare/xxhash", "google.golang.org/protobuf/encoding/protowire", "github.com/parquet-go/parquet-go", "github.com/tinylib/msgp/msgp"}
 
 type pkg struct {
 	ImportPath string
