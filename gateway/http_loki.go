@@ -53,10 +53,30 @@ func (u *push) loki(ctx context.Context, decoders *sync.Pool) error {
 		return err
 	}
 	if u.out.Refused > 0 {
+		u.tellPositions(refused)
 		return &httpError{http.StatusBadRequest, u.summary(refused)}
 	}
 	u.w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// maxPositions bounds the header with positions, in bytes.
+const maxPositions = 16 << 10
+
+// tellPositions says which records were refused, for senders that would find out
+// by sending the others once more. Where the decoder has left some out already,
+// positions are not known.
+func (u *push) tellPositions(refused []Refusal) {
+	if len(refused) == 0 || u.out.Refused != len(refused) {
+		return
+	}
+	at := make([]uint32, len(refused))
+	for i, r := range refused {
+		at[i] = r.Record
+	}
+	if p := wire.AppendPositions(nil, at); len(p) <= maxPositions {
+		u.w.Header().Set(wire.RefusedHeader, string(p))
+	}
 }
 
 // summary says what was refused and how many records that are, the rest being

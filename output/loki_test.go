@@ -277,3 +277,56 @@ func TestPlainReason(t *testing.T) {
 		}
 	}
 }
+
+// A weir says which records it refused for good: those are failures, and nothing
+// is sent again, whatever the order in the request was.
+func TestLokiPartlyRefused(t *testing.T) {
+	for _, tenant := range []string{"", "${namespace}"} {
+		var mu sync.Mutex
+		requests := 0
+		s := server(t, func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			requests++
+			var at []uint32
+			for i, l := range pushed(t, r) {
+				if strings.HasSuffix(l, "1") || strings.HasSuffix(l, "4") {
+					at = append(at, uint32(i))
+				}
+			}
+			if at == nil {
+				w.WriteHeader(204)
+				return
+			}
+			w.Header().Set(wire.RefusedHeader, string(wire.AppendPositions(nil, at)))
+			w.WriteHeader(400)
+			fmt.Fprintf(w, "entry for stream '{}' has timestamp too old: x,\ntotal ignored: %d out of 9", len(at))
+		})
+		o := newLoki(t, HTTPConfig{URL: s.URL}, tenant)
+		ps := partsOf(mixedBatch(6, "a", "b"), mixedBatch(3, "b", "c"))
+		res, err := o.Send(t.Context(), ps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var where [][2]int
+		for _, f := range res.Failures {
+			where = append(where, [2]int{f.Part, int(f.Record)})
+			if !f.Permanent || f.Reason == "" {
+				t.Errorf("%+v", f)
+			}
+		}
+		if d := cmp.Diff([][2]int{{0, 1}, {0, 4}, {1, 1}}, where); d != "" {
+			t.Errorf("tenant %q: %s", tenant, d)
+		}
+		if want := map[string]int{"": 1, "${namespace}": 3}[tenant]; requests != want {
+			t.Errorf("tenant %q: %d requests, want %d", tenant, requests, want)
+		}
+	}
+	// Positions that cannot be are not believed.
+	s := server(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(wire.RefusedHeader, "7")
+		w.WriteHeader(400)
+	})
+	_, err := newLoki(t, HTTPConfig{URL: s.URL}, "").Send(t.Context(), partsOf(mixedBatch(3, "a")))
+	wantKind(t, err, ack.Rejected)
+}

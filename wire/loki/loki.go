@@ -219,6 +219,40 @@ func sizeBytes(n int) int { return 1 + protowire.SizeBytes(n) }
 // Append appends the PushRequest with the records of the parts, uncompressed.
 // Protobuf messages of one kind may be joined, so that requests may be too.
 func (e *Encoder) Append(dst []byte, parts []record.Part) []byte {
+	e.group(parts)
+	for _, g := range e.groups.Active {
+		dst = protowire.AppendTag(dst, pushStreams, protowire.BytesType)
+		dst = protowire.AppendVarint(dst, uint64(len(g.Data.field)+g.Size))
+		dst = append(dst, g.Data.field...)
+		e.groups.Each(g, true, func(b *record.Batch, i int, en *entry) {
+			dst = e.appendEntry(dst, b, i, en)
+		})
+	}
+	e.end()
+	return dst
+}
+
+// Order calls f for the records of the parts in the order in which Append writes
+// them: part is the position in parts, rec the record's index in its batch.
+func (e *Encoder) Order(parts []record.Part, f func(part int, rec uint32)) {
+	e.group(parts)
+	defer e.end()
+	for _, g := range e.groups.Active {
+		e.groups.Each(g, true, func(b *record.Batch, i int, _ *entry) {
+			for k, p := range parts {
+				if p.Batch() == b {
+					if _, ok := slices.BinarySearch(p.Index(), uint32(i)); ok {
+						f(k, uint32(i))
+						return
+					}
+				}
+			}
+		})
+	}
+}
+
+// group sorts the records by stream.
+func (e *Encoder) group(parts []record.Part) {
 	e.scratch = e.scratch[:0]
 	for _, p := range parts {
 		b := p.Batch()
@@ -230,18 +264,12 @@ func (e *Encoder) Append(dst []byte, parts []record.Part) []byte {
 			e.add(b, int(i))
 		}
 	}
-	for _, g := range e.groups.Active {
-		dst = protowire.AppendTag(dst, pushStreams, protowire.BytesType)
-		dst = protowire.AppendVarint(dst, uint64(len(g.Data.field)+g.Size))
-		dst = append(dst, g.Data.field...)
-		e.groups.Each(g, true, func(b *record.Batch, i int, en *entry) {
-			dst = e.appendEntry(dst, b, i, en)
-		})
-	}
+}
+
+func (e *Encoder) end() {
 	e.groups.Reset()
 	e.streams.Done()
 	e.batch = nil
-	return dst
 }
 
 // add makes record i ready and notes its sizes.
