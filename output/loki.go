@@ -200,7 +200,7 @@ func (o *Loki) partly(a answer, parts []record.Part, reason string) (res ack.Res
 	if !ok {
 		return res, false
 	}
-	if first, _, more := strings.Cut(reason, ",\n"); more {
+	if first, _, more := strings.Cut(reason, "\n"); more {
 		reason = first
 	}
 	reason = plainReason(reason)
