@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
 	"context"
 	"io"
 	"net/http"
@@ -135,6 +138,46 @@ func TestHTTPAnswers(t *testing.T) {
 			}
 			if strings.HasPrefix(c.path, "/elastic") && w.Header().Get("X-Elastic-Product") != "Elasticsearch" {
 				t.Error("no X-Elastic-Product")
+			}
+		})
+	}
+}
+
+// graypy names every encoding it knows in one header: the body says which it is.
+func TestGELFEncodingsTogether(t *testing.T) {
+	const message = `{"version":"1.1","host":"h","short_message":"a"}`
+	var z, g bytes.Buffer
+	zw, gw := zlib.NewWriter(&z), gzip.NewWriter(&g)
+	for _, w := range []io.WriteCloser{zw, gw} {
+		io.WriteString(w, message)
+		w.Close()
+	}
+	h, err := NewHTTP(Config{Sink: &answerSink{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, encoding, body string
+		status               int
+	}{
+		{"graypy", "gzip,deflate", z.String(), 202},
+		{"gzip", "deflate, gzip", g.String(), 202},
+		{"neither", "gzip, deflate", message, 202},
+		{"cut", "gzip,deflate", z.String()[:z.Len()/2], 400},
+		{"empty", "gzip,deflate", "", 400},
+		{"two headers", "gzip\ndeflate", z.String(), 202},
+		{"one, and it is wrong", "gzip", z.String(), 400},
+		{"unknown", "br", z.String(), 415},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := httptest.NewRequest("POST", "/gelf", strings.NewReader(c.body))
+			for e := range strings.SplitSeq(c.encoding, "\n") {
+				r.Header.Add("Content-Encoding", e)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != c.status {
+				t.Errorf("%d %s", w.Code, w.Body)
 			}
 		})
 	}

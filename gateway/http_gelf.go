@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/weirlog/weir/wire/gelf"
@@ -23,7 +26,7 @@ func (h *HTTP) gelf() {
 
 // gelf answers 202 when the messages are durable.
 func (u *push) gelf(ctx context.Context, decoders *sync.Pool) error {
-	if err := u.readBody(ctx, false); err != nil {
+	if err := u.gelfBody(ctx); err != nil {
 		return err
 	}
 	d := decoders.Get().(*gelf.Decoder)
@@ -42,6 +45,35 @@ func (u *push) gelf(ctx context.Context, decoders *sync.Pool) error {
 	}
 	u.w.WriteHeader(http.StatusAccepted)
 	return nil
+}
+
+// gelfBody reads the body. graypy names all encodings that it knows, in one header,
+// for a body in zlib's format: where there are several, the body says itself what
+// it is, as GELF over UDP does.
+func (u *push) gelfBody(ctx context.Context) error {
+	if !strings.Contains(strings.Join(u.Header.Values("Content-Encoding"), ","), ",") {
+		return u.readBody(ctx, false)
+	}
+	src, err := u.source()
+	if err != nil {
+		return err
+	}
+	var head [2]byte
+	n, err := io.ReadFull(src, head[:])
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		if e := src.failure(ctx, err); e != nil {
+			return e
+		}
+		return err
+	}
+	encoding := ""
+	switch {
+	case n == 2 && head[0] == 0x1f && head[1] == 0x8b:
+		encoding = "gzip"
+	case n == 2 && head[0]&15 == 8 && (uint(head[0])<<8|uint(head[1]))%31 == 0:
+		encoding = "zlib"
+	}
+	return u.decode(ctx, src, io.MultiReader(bytes.NewReader(head[:n]), src), encoding)
 }
 
 // gelfs decodes the messages of the body, one behind the other.
