@@ -317,6 +317,7 @@ func (a *Auth) who(ctx context.Context, r *rules, c *Credentials, scope string) 
 		}
 		id.Attrs = w.Attrs
 	}
+	id.Relay = u == nil && r.everybody || u != nil && u.Relay
 	if w.Namespace != "" {
 		id.Name = strings.TrimSpace(id.Name + " " + w.name())
 	}

@@ -25,6 +25,9 @@ type Identity struct {
 	// same. It holds no secret.
 	Name   string
 	Tenant string
+	// Relay says that the sender is another weir, which tells the truth of what it
+	// sends on: ids, and where records were read.
+	Relay bool
 	// Attrs are added to all streams of the sender, and win over what it says.
 	Attrs []record.Attr
 }

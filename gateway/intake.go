@@ -176,6 +176,13 @@ func (u *intake) take(ctx context.Context) ([]Refusal, error) {
 	}
 	// What the sender did not say of their level is looked for in their lines.
 	stage.DetectLevels(b)
+	// Another weir's ids stand as they are; nobody else may claim some.
+	tenant := u.id.Tenant
+	if u.c.Auth == nil || u.id.Relay {
+		tenant = ""
+	} else {
+		wire.Distrust(b)
+	}
 	if u.c.IDs {
 		var ids *wire.PushedIDs
 		select {
@@ -183,7 +190,7 @@ func (u *intake) take(ctx context.Context) ([]Refusal, error) {
 		default:
 			ids = new(wire.PushedIDs)
 		}
-		ids.Set(b, u.id.Tenant, u.now)
+		ids.Set(b, tenant, u.now)
 		select {
 		case idMakers <- ids:
 		default:

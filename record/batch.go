@@ -178,6 +178,12 @@ func (b *Batch) SetStream(stream uint16, s *Stream) {
 	b.streams[stream].Stream = s
 }
 
+// SetGeneration puts another generation in the place of an entry's.
+func (b *Batch) SetGeneration(stream uint16, g ID) {
+	b.mutable()
+	b.streams[stream].Generation = g
+}
+
 // Streams returns the stream table. Do not modify.
 func (b *Batch) Streams() []StreamRef { return b.streams }
 

@@ -36,7 +36,12 @@ import (
 //	  log.iostream, log.file.path   the Stream's stream and file
 //	  log.record.uid       the record's id: 32 hexadecimal digits as they are;
 //	                       others are hashed, and stay fields
-//	  weir.partial, weir.continued, weir.parse_error = true   flags
+//	  weir.partial, weir.continued, weir.parse_error, weir.gap = true   flags
+//	  weir.source, weir.start, weir.end   where the record was read: the
+//	                       generation, and the record's Start and End in it
+//
+// Who reads the batch decides whether the sender may say the last of them, and
+// weir.gap: see wire.Distrust.
 //
 // A request that is not well-formed is an error as a whole, which names the
 // resource, scope and record, counted from 1. Records that exceed the limits are
@@ -62,7 +67,7 @@ type Decoder struct {
 	// The resource and scope at hand.
 	resource []byte
 	bad      error // why the resource's records are refused
-	streams  map[string]uint16
+	streams  map[string]uint16 // by own key
 	scopes   []pending
 	nscope   int // of scope
 	nrecord  int // in the scope
@@ -78,6 +83,9 @@ type Decoder struct {
 	file   record.Span // log.file.path
 	flags  record.Flags
 	id     record.ID
+	source record.ID // weir.source
+	start  int64
+	stop   int64 // weir.end
 }
 
 // fieldSize is what a field takes in a batch, in bytes.
@@ -287,6 +295,7 @@ func (d *Decoder) scopeLogs(i, end int) error {
 func (d *Decoder) begin() {
 	d.fields, d.size, d.full, d.long, d.deep = d.fields[:0], 0, false, false, false
 	d.level, d.stream, d.file, d.flags, d.id = 0, "", record.Span{}, 0, record.ID{}
+	d.source, d.start, d.stop = record.ID{}, 0, 0
 }
 
 // scope makes fields of an InstrumentationScope.
@@ -463,7 +472,7 @@ func (d *Decoder) take(at, observed uint64, body record.Span, number uint64, tex
 		return err
 	}
 	b := d.b
-	i := b.Add(record.Record{Time: int64(at), Observed: int64(observed), Body: body, Source: body, Stream: stream, Severity: sev, Flags: d.flags})
+	i := b.Add(record.Record{Time: int64(at), Observed: int64(observed), Body: body, Source: body, Stream: stream, Severity: sev, Flags: d.flags, Start: d.start, End: d.stop})
 	for _, f := range d.scopes {
 		b.AddField(i, record.Field{Key: f.key, Kind: f.kind, Val: f.val})
 	}

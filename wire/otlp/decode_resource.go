@@ -42,6 +42,9 @@ var promoted = map[string]bool{
 	"service.instance.id":         true,
 }
 
+// sourceSize is how many bytes of the key of a stream its source has.
+const sourceSize = 16
+
 // use returns the index of the stream of the record at hand: the resource, and
 // where in it the record was written.
 func (d *Decoder) use() (uint16, error) {
@@ -59,8 +62,9 @@ func (d *Decoder) use() (uint16, error) {
 	}
 	d.repeat = max(0, d.repeat-len(d.resource))
 	own := len(d.key) // what tells the resource's streams apart
-	d.key = append(d.key, d.resource...)
-	s := d.cache.Get(d.key)
+	// The Stream is the same whichever file its records stood in.
+	d.key = append(append(d.key, d.key[:own-sourceSize]...), d.resource...)
+	s := d.cache.Get(d.key[own:])
 	if s == nil {
 		stream, err := d.newStream()
 		if err != nil {
@@ -69,12 +73,12 @@ func (d *Decoder) use() (uint16, error) {
 			}
 			return 0, err
 		}
-		s = d.cache.Put(d.key, &wire.PushedStream{Stream: stream})
+		s = d.cache.Put(d.key[own:], &wire.PushedStream{Stream: stream})
 	}
 	if len(d.b.Streams()) == wire.MaxStreams {
 		return 0, fmt.Errorf("more than %d streams in a request: %w", wire.MaxStreams, wire.ErrTooMany)
 	}
-	i = d.b.AddStream(record.StreamRef{Stream: s.Stream})
+	i = d.b.AddStream(record.StreamRef{Stream: s.Stream, Generation: d.source})
 	d.streams[string(d.key[:own])] = i
 	return i, nil
 }
@@ -86,7 +90,9 @@ func (d *Decoder) known() (uint16, bool) {
 	k := append(append(d.key[:0], d.tenant...), 0)
 	k = append(append(k, d.stream...), 0)
 	k = binary.AppendUvarint(k, uint64(len(file)))
-	d.key = append(k, file...)
+	k = append(k, file...)
+	k = binary.BigEndian.AppendUint64(k, d.source.Hi)
+	d.key = binary.BigEndian.AppendUint64(k, d.source.Lo)
 	i, ok := d.streams[string(d.key)]
 	return i, ok
 }

@@ -151,7 +151,7 @@ func everything() (*collogs.ExportLogsServiceRequest, []string) {
 		fmt.Sprintf(resText, "", "") + `0+1 14 "one\n"` + scope +
 			` http.status=1:503 f=2:1.5 big=2:1e+21 nan=0:NaN inf=0:-Infinity t=3:true no=3:false bytes=0:AQI= s=0:x arr=5:["x\"",-1,{"q":true,"z":null},[],"/w==","Infinity",0.25] m_a.b_c=1:1 m_d=0:e m_l=5:[1] deep_n_n_n_n_n=0:bottom dropped_attributes_count=1:2 flags=1:1 trace_id=0:30313233343536373839616263646566 span_id=0:3031323334353637 event_name=0:ev severity_text=0:WARN2`,
 		fmt.Sprintf(resText, "", "") + `2+0 17 "{\"a\":1,\"b\":[\"x\",null],\"c\":{}}"` + scope + ` severity_text=0:Error`,
-		fmt.Sprintf(resText, "file=/x.log ", "stream=stderr ") + `3+74 9 "-7"` + scope + ` weir.gap=3:true id=` + id + ` flags=2`,
+		fmt.Sprintf(resText, "file=/x.log ", "stream=stderr ") + `3+74 9 "-7"` + scope + ` id=` + id + ` flags=66`,
 		`{service_name=svc2} 0+77 5 "\xff\x00" level=0:debug log.iostream=0:other`,
 		`{service_name=svc2} 0+77 0 "" log.record.uid=0:01JABC trace_id=0:own id=` + hashID("01JABC"),
 		`{service_name=svc2} 0+77 0 "2.5"`,

@@ -123,9 +123,10 @@ func (d *Decoder) attribute(i, end int, ofRecord bool) error {
 // special takes an attribute that has a meaning of its own.
 func (d *Decoder) special(key []byte, v value) bool {
 	if v.num == anyBool && v.n != 0 {
-		// weir.gap stays a field: steps leave gap records alone, and no sender may
-		// say that of what it sends.
 		switch string(key) {
+		case "weir.gap":
+			d.flags |= record.Gap
+			return true
 		case "weir.partial":
 			d.flags |= record.Partial
 			return true
@@ -134,6 +135,18 @@ func (d *Decoder) special(key []byte, v value) bool {
 			return true
 		case "weir.parse_error":
 			d.flags |= record.ParseError
+			return true
+		}
+		return false
+	}
+	if v.num == anyInt {
+		switch n := int64(v.n); {
+		case n < 0:
+		case string(key) == "weir.start":
+			d.start = n
+			return true
+		case string(key) == "weir.end":
+			d.stop = n
 			return true
 		}
 		return false
@@ -155,6 +168,11 @@ func (d *Decoder) special(key []byte, v value) bool {
 	case "log.file.path":
 		d.file = record.Span{Off: uint32(v.from), Len: uint32(v.to - v.from)}
 		return true
+	case "weir.source":
+		if id, ok := record.ParseID(string(s)); ok && len(s) == 32 {
+			d.source = id
+			return true
+		}
 	case "log.record.uid":
 		if len(s) == 32 {
 			if id, ok := record.ParseID(string(s)); ok {
