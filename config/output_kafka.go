@@ -29,7 +29,7 @@ type KafkaOutput struct {
 // SASL are the credentials for a Kafka.
 type SASL struct {
 	Mechanism string `yaml:"mechanism" enum:"none,plain,scram-sha-256,scram-sha-512" default:"none" doc:"How the client shows who it is."`
-	User      string `yaml:"user" doc:"User."`
+	User      string `yaml:"user" doc:"Name of the user."`
 	Password  Secret `yaml:"password" doc:"Password of that user."`
 }
 

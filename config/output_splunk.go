@@ -12,9 +12,9 @@ type SplunkOutput struct {
 	Token       Secret    `yaml:"token" doc:"Token of the collector."`
 	TokenFile   Path      `yaml:"token_file" doc:"File with the token; read again when it changes."`
 	Index       Template  `yaml:"index" doc:"Index; ${namespace} and other attributes are filled in. The token's if empty."`
-	Source      Template  `yaml:"source" default:"${namespace}/${pod}/${container}" doc:"Source."`
+	Source      Template  `yaml:"source" default:"${namespace}/${pod}/${container}" doc:"Source of the events, as Splunk shows it."`
 	Sourcetype  Template  `yaml:"sourcetype" default:"kube:container:${container}" doc:"Source type."`
-	Host        Template  `yaml:"host" default:"${node}" doc:"Host."`
+	Host        Template  `yaml:"host" default:"${node}" doc:"Host of the events, as Splunk shows it."`
 	Ack         SplunkAck `yaml:"ack" doc:"Indexer acknowledgement, if the token has it."`
 	Compression string    `yaml:"compression" enum:"none,gzip" default:"gzip" doc:"Compression of requests."`
 	Delivery    `yaml:",inline"`
