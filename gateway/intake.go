@@ -107,7 +107,6 @@ type intake struct {
 	read     int64      // bytes as sent
 	decoded  int64      // bytes of body; kept when b has gone
 	taken    bool       // what is not refused is durable
-	result   pushResult
 }
 
 var errNoRoom = &httpError{429, "there is no room: records wait for their destinations; send again later"}

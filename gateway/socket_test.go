@@ -21,7 +21,7 @@ type pipe struct {
 	flags  []record.Flags
 	nodes  []string
 	times  []int64
-	full   bool        // Put refuses
+	full   bool          // Put refuses
 	hold   chan struct{} // if not nil, batches are safe when it is closed
 	groups int
 }

@@ -126,7 +126,9 @@ func TestPostStatuses(t *testing.T) {
 func TestFailure84_PostRedirect(t *testing.T) {
 	var hits atomic.Int32
 	other := server(t, func(http.ResponseWriter, *http.Request) { hits.Add(1) })
-	s := server(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL+"/x?t=canary", http.StatusTemporaryRedirect) })
+	s := server(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL+"/x?t=canary", http.StatusTemporaryRedirect)
+	})
 	_, err := newPost(t, s.URL, func(c *PostConfig) { c.Auth = Auth{Bearer: "tok"} }).Send(t.Context(), someParts("a"))
 	if se := wantKind(t, err, ack.Retry); hits.Load() != 0 || strings.Contains(se.Error(), "canary") {
 		t.Errorf("%d requests elsewhere, %q", hits.Load(), se)

@@ -27,7 +27,7 @@ type input struct {
 	made     time.Time
 	settings any
 	run      pipeline.Input
-	tail     *tail.Input    // one of these, or none
+	tail     *tail.Input // one of these, or none
 	pushed   *gateway.Input
 }
 

@@ -60,8 +60,8 @@ type process struct {
 	book      ack.Book
 	budget    *pipeline.Budget
 	positions *checkpoint.Store
-	keep      *keeper                // the embedded store; nil without
-	api       *apiServers            // over it; nil without
+	keep      *keeper     // the embedded store; nil without
+	api       *apiServers // over it; nil without
 	push      *pushes
 	address   string                 // of listen.http, as it was opened
 	phase     atomic.Pointer[string] // what the start is at; nil when everything runs

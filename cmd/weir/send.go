@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"maps"
 	"os"
 	"slices"
@@ -188,7 +189,7 @@ func (o *sendOptions) read(cmd *cobra.Command, rate, size string) error {
 	for _, x := range []struct {
 		name          string
 		n, least, max int
-	}{{"lines", o.lines, 0, 1 << 31}, {"clients", o.clients, 1, 10_000}, {"batch", o.batch, 1, 1 << 20}, {"streams", o.streams, 1, 60_000}} {
+	}{{"lines", o.lines, 0, math.MaxInt32}, {"clients", o.clients, 1, 10_000}, {"batch", o.batch, 1, 1 << 20}, {"streams", o.streams, 1, 60_000}} {
 		if x.n < x.least || x.n > x.max {
 			return usageError("--%s %d: want %d to %d", x.name, x.n, x.least, x.max)
 		}

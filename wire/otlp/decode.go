@@ -66,7 +66,7 @@ type Decoder struct {
 
 	// The resource and scope at hand.
 	resource []byte
-	bad      error // why the resource's records are refused
+	bad      error             // why the resource's records are refused
 	streams  map[string]uint16 // by own key
 	scopes   []pending
 	nscope   int // of scope
