@@ -204,10 +204,26 @@ func (k *checker) settle(p string, d *Delivery) {
 		func() { d.Batch.Bytes = d.Buffer.Memory }, func() { d.Buffer.Memory = 2 * d.Batch.Bytes })
 }
 
+// gatewayDisk is buffer.disk of outputs over the network in the role gateway, where
+// an answer should mean: safe on disk.
+const gatewayDisk = 1 << 30
+
+// local reports whether an output stays on this machine.
+func local(settings OutputSettings) bool {
+	switch settings.(type) {
+	case *FileOutput, *StdoutOutput, *StoreOutput:
+		return true
+	}
+	return false
+}
+
 func (k *checker) output(out *Output) {
 	p := "outputs." + string(out.ID)
 	d := out.Settings.Common()
 	k.settle(p, d)
+	if k.o.Preset == "gateway" && !local(out.Settings) && !k.given(p+".buffer.disk") {
+		d.Buffer.Disk = gatewayDisk
+	}
 	if r := out.Settings.Endpoints(); r != nil {
 		k.remote(p, r)
 		if k.given(p+".eject") && len(r.List()) == 1 {

@@ -8,8 +8,9 @@ func gatewayCommand() *cobra.Command {
 		Use:   "gateway",
 		Short: "Take logs that are pushed, hold them, and forward them",
 		Long: `Takes logs from applications, agents and devices in the protocols they speak,
-and forwards them to one or many destinations. With buffer.disk at an output an
-answer that says yes means: safe on disk.
+and forwards them to one or many destinations. Outputs over the network have a
+buffer on disk (1 GiB unless buffer.disk says otherwise): an answer that says yes
+means that the logs are safe there.
 
 The built-in configuration ('weir config show --role gateway') takes OTLP on
 127.0.0.1:4317 (gRPC) and :4318 (HTTP), and every protocol over HTTP by its path
