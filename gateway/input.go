@@ -242,6 +242,7 @@ func (g *group) http(ln net.Listener, h http.Handler, secure *tls.Config) {
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetHTTP2(true)
 	s.Protocols.SetUnencryptedHTTP2(true) // gRPC without TLS
+	AgeConnections(s)
 	if g.in.cfg.Conns != nil {
 		ln = g.in.cfg.Conns.Listen(ln)
 	}

@@ -1,0 +1,74 @@
+package gateway
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	collogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
+)
+
+// Old connections are replaced between two requests, over HTTP/1.1 and gRPC.
+func TestConnectionsAge(t *testing.T) {
+	var clock, conns atomic.Int64
+	clock.Store(1)
+	s := httptest.NewUnstartedServer(newServer(t, &pushStore{}, Config{}))
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	ageConnections(s.Config, time.Minute, func() float64 { return 0.5 }, func() time.Time { return time.Unix(clock.Load(), 0) })
+	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
+		if st == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	reused := func() (was bool) {
+		r, err := http.NewRequest("GET", s.URL+lokiPath, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r = r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { was = i.Reused }}))
+		res, err := s.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body) // or the connection is not used again
+		res.Body.Close()
+		return was
+	}
+	if reused() || !reused() {
+		t.Error("a young connection is not used again")
+	}
+	clock.Add(61)
+	if !reused() || reused() {
+		t.Error("an old one is to be used once more, and then another")
+	}
+
+	conn, err := grpc.NewClient("passthrough:///"+s.Listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	before := conns.Load()
+	for i := range 6 {
+		if _, err := collogs.NewLogsServiceClient(conn).Export(t.Context(), logsRequest("x"), grpc.WaitForReady(true)); err != nil {
+			t.Fatal(err)
+		}
+		if i == 2 {
+			clock.Add(61)
+		}
+	}
+	if n := conns.Load() - before; n != 2 {
+		t.Errorf("%d connections over gRPC, want 2", n)
+	}
+}
