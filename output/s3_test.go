@@ -68,6 +68,13 @@ func s3Error(w http.ResponseWriter, status int, code string) {
 	fmt.Fprintf(w, `<?xml version="1.0"?><Error><Code>%s</Code><Message>secretcontent of "this"</Message></Error>`, code)
 }
 
+// answers has f answer the requests of which it is true that way.
+func (f *fakeS3) answers(answer func(http.ResponseWriter, *http.Request) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = answer
+}
+
 func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	answer := f.answer
@@ -255,13 +262,13 @@ func TestS3Prefixes(t *testing.T) {
 	o := newS3(t, f.URL, func(c *S3Config) { c.Prefix = objectTemplate(t, "ns=${namespace}/%H-%M/") })
 	other := record.NewStream([]record.Attr{{Name: "namespace", Value: "other"}}, nil, nil)
 	var fail string
-	f.answer = func(w http.ResponseWriter, r *http.Request) bool {
+	f.answers(func(w http.ResponseWriter, r *http.Request) bool {
 		if fail != "" && strings.Contains(r.URL.Path, fail) {
 			s3Error(w, 503, "SlowDown")
 			return true
 		}
 		return false
-	}
+	})
 	fail = "ns=other"
 	parts := partsOf(batchOf(testStream, "a"), batchOf(other, "b"))
 	_, err := o.Send(t.Context(), parts)
@@ -284,11 +291,11 @@ func TestFailure92_S3(t *testing.T) {
 	t.Run("slow down", func(t *testing.T) {
 		f := newFakeS3(t)
 		o := newS3(t, f.URL, nil)
-		f.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		f.answers(func(w http.ResponseWriter, r *http.Request) bool {
 			w.Header().Set("Retry-After", "7")
 			s3Error(w, 503, "SlowDown")
 			return true
-		}
+		})
 		_, err := o.Send(t.Context(), someParts("a"))
 		se := wantKind(t, err, ack.Retry)
 		if se.RetryAfter != 7*time.Second || se.Code != 503 || !strings.Contains(se.Error(), "SlowDown") || strings.Contains(se.Error(), "secretcontent") {
@@ -298,17 +305,17 @@ func TestFailure92_S3(t *testing.T) {
 	t.Run("200 with an error in a single request", func(t *testing.T) {
 		f := newFakeS3(t)
 		o := newS3(t, f.URL, nil)
-		f.answer = func(w http.ResponseWriter, r *http.Request) bool { s3Error(w, 200, "InternalError"); return true }
+		f.answers(func(w http.ResponseWriter, r *http.Request) bool { s3Error(w, 200, "InternalError"); return true })
 		_, err := o.Send(t.Context(), someParts("a"))
 		wantKind(t, err, ack.Retry)
 	})
 	t.Run("login page", func(t *testing.T) {
 		f := newFakeS3(t)
 		o := newS3(t, f.URL, nil)
-		f.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		f.answers(func(w http.ResponseWriter, r *http.Request) bool {
 			_, _ = io.WriteString(w, "<html>Sign in</html>")
 			return true
-		}
+		})
 		_, err := o.Send(t.Context(), someParts("a"))
 		wantKind(t, err, ack.Retry)
 	})
@@ -330,13 +337,13 @@ func TestFailure92_S3(t *testing.T) {
 	t.Run("half done", func(t *testing.T) {
 		f := newFakeS3(t)
 		o := newS3(t, f.URL, nil)
-		f.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		f.answers(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Query().Get("partNumber") == "3" {
 				s3Error(w, 500, "InternalError")
 				return true
 			}
 			return false
-		}
+		})
 		if _, err := opts(o, t.Context()); err == nil || len(f.uploads) != 0 || len(f.objects) != 0 {
 			t.Errorf("%v, %d uploads, %d objects", err, len(f.uploads), len(f.objects))
 		}
@@ -345,12 +352,12 @@ func TestFailure92_S3(t *testing.T) {
 		f := newFakeS3(t)
 		o := newS3(t, f.URL, nil)
 		ctx, cancel := context.WithCancel(t.Context())
-		f.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		f.answers(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.URL.Query().Get("partNumber") == "2" {
 				cancel()
 			}
 			return false
-		}
+		})
 		if _, err := opts(o, ctx); !errors.Is(err, context.Canceled) || len(f.uploads) != 0 {
 			t.Errorf("%v, %d uploads", err, len(f.uploads))
 		}
@@ -359,13 +366,13 @@ func TestFailure92_S3(t *testing.T) {
 		f := newFakeS3(t)
 		o := newS3(t, f.URL, nil)
 		broken := true
-		f.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		f.answers(func(w http.ResponseWriter, r *http.Request) bool {
 			if broken && (r.Method == http.MethodDelete || r.URL.Query().Has("partNumber")) {
 				s3Error(w, 503, "SlowDown")
 				return true
 			}
 			return false
-		}
+		})
 		if _, err := opts(o, t.Context()); err == nil || len(f.uploads) != 1 {
 			t.Fatalf("%v, %d uploads", err, len(f.uploads))
 		}
@@ -377,13 +384,13 @@ func TestFailure92_S3(t *testing.T) {
 	t.Run("200 with an error at the end", func(t *testing.T) {
 		f := newFakeS3(t)
 		o := newS3(t, f.URL, nil)
-		f.answer = func(w http.ResponseWriter, r *http.Request) bool {
+		f.answers(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method == http.MethodPost && r.URL.Query().Has("uploadId") {
 				s3Error(w, 200, "InternalError")
 				return true
 			}
 			return false
-		}
+		})
 		_, err := opts(o, t.Context())
 		if err == nil || len(f.uploads) != 0 || len(f.objects) != 0 {
 			t.Errorf("%v, %d uploads, %d objects", err, len(f.uploads), len(f.objects))
@@ -414,7 +421,7 @@ func TestS3Classification(t *testing.T) {
 		t.Run(x.code, func(t *testing.T) {
 			f := newFakeS3(t)
 			o := newS3(t, f.URL, nil)
-			f.answer = func(w http.ResponseWriter, r *http.Request) bool { s3Error(w, x.status, x.code); return true }
+			f.answers(func(w http.ResponseWriter, r *http.Request) bool { s3Error(w, x.status, x.code); return true })
 			_, err := o.Send(t.Context(), someParts("secretcontent"))
 			se := wantKind(t, err, x.kind)
 			if se.Code != x.status || !strings.Contains(se.Error(), x.text) || strings.Contains(se.Error(), "secretcontent") || strings.Contains(se.Error(), "canary") {
@@ -429,16 +436,16 @@ func TestFailure87_S3NoAnswer(t *testing.T) {
 	f := newFakeS3(t)
 	hang := make(chan struct{})
 	o := newS3(t, f.URL, func(c *S3Config) { c.Timeout = 300 * time.Millisecond })
-	f.answer = func(w http.ResponseWriter, r *http.Request) bool { <-hang; return true }
+	f.answers(func(w http.ResponseWriter, r *http.Request) bool { <-hang; return true })
 	_, err := o.Send(t.Context(), someParts("a"))
 	close(hang)
 	if se := wantKind(t, err, ack.Retry); !errors.Is(se, context.DeadlineExceeded) {
 		t.Errorf("%q", se)
 	}
-	f.answer = func(w http.ResponseWriter, r *http.Request) bool { panic(http.ErrAbortHandler) }
+	f.answers(func(w http.ResponseWriter, r *http.Request) bool { panic(http.ErrAbortHandler) })
 	_, err = o.Send(t.Context(), someParts("a"))
 	wantKind(t, err, ack.Retry)
-	f.answer = nil
+	f.answers(nil)
 	if _, err := o.Send(t.Context(), someParts("a")); err != nil {
 		t.Errorf("after it: %v", err)
 	}
