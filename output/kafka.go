@@ -73,9 +73,10 @@ type Kafka struct {
 	// said no: about 6 s.
 	retries int
 
-	mu     sync.Mutex
-	gen    *kafkaClient
-	closed bool
+	mu      sync.Mutex
+	gen     *kafkaClient
+	missing map[string]time.Time // topics that are not there, and since when
+	closed  bool
 }
 
 // NewKafka returns an output to the cluster of the brokers. It connects at the
@@ -96,7 +97,7 @@ func NewKafka(c KafkaConfig) (*Kafka, error) {
 	if _, err := kafkaCodec(c.Compression); err != nil {
 		return nil, err
 	}
-	o := &Kafka{conf: c, log: c.Logger, topic: c.Topic, works: make(chan *kafkaWork, 4), retries: 6}
+	o := &Kafka{conf: c, log: c.Logger, topic: c.Topic, works: make(chan *kafkaWork, 4), retries: 6, missing: make(map[string]time.Time)}
 	switch c.Format {
 	case "", "json":
 		e := jsonl.New(c.JSON)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -34,16 +35,22 @@ func (o *Kafka) judge(ctx context.Context, g *kafkaClient, w *kafkaWork, parts [
 	at := walker{parts: parts}
 	worst, failed := error(nil), 0
 	kind := ack.Retry
+	lacking := o.lacking(w)
 	for k, err := range w.errs {
 		if err == nil {
 			continue
 		}
 		failed++
 		kd, permanent := kafkaKind(err)
+		reason := kafkaReason(err)
+		if errors.Is(err, kerr.UnknownTopicOrPartition) {
+			permanent = lacking[w.recs[k].Topic]
+			reason = fmt.Sprintf("%s: there is no topic %s; create it, or set allow_auto_create: true", reason, w.recs[k].Topic)
+		}
 		if worst == nil || severity(kd) > severity(kind) {
 			worst, kind = err, kd
 		}
-		f := ack.Failure{Permanent: permanent, Reason: kafkaReason(err)}
+		f := ack.Failure{Permanent: permanent, Reason: reason}
 		f.Part, f.Record = at.at(k)
 		res.Failures = append(res.Failures, f)
 	}
@@ -61,6 +68,46 @@ func (o *Kafka) judge(ctx context.Context, g *kafkaClient, w *kafkaWork, parts [
 		se.Kind = kind
 	}
 	return ack.Result{}, se
+}
+
+// lackingFor is how long brokers must say that there is no topic of a name that
+// the records themselves made before its records are dead letters: brokers that
+// start say so too for a while. Until then they wait, and hold room that others
+// may need; for ever would stop everything.
+const lackingFor = time.Minute
+
+// lacking notes which topics are there and which are not, and returns those that
+// have not been for long.
+func (o *Kafka) lacking(w *kafkaWork) (long map[string]bool) {
+	if o.topic.Const() {
+		return nil // the configuration is wrong, not the records
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := o.conf.Now()
+	for k, err := range w.errs {
+		name := w.recs[k].Topic
+		switch {
+		case err == nil:
+			if len(o.missing) > 0 {
+				delete(o.missing, name)
+			}
+		case errors.Is(err, kerr.UnknownTopicOrPartition):
+			since, ok := o.missing[name]
+			if !ok {
+				if len(o.missing) >= 1<<14 {
+					clear(o.missing)
+				}
+				o.missing[name] = now
+			} else if now.Sub(since) >= lackingFor {
+				if long == nil {
+					long = make(map[string]bool)
+				}
+				long[name] = true
+			}
+		}
+	}
+	return long
 }
 
 func allPermanent(fs []ack.Failure) bool {

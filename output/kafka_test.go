@@ -226,6 +226,57 @@ func TestKafkaPartialFailure(t *testing.T) {
 	}
 }
 
+// Row 80: records whose own values name a topic that is not there wait for a while
+// and then go to the dead letters: waiting for ever they would take all the room
+// that others need. What is made before counts, and a topic that the
+// configuration names keeps its records.
+func TestFailure80_KafkaTopicOfARecord(t *testing.T) {
+	c := cluster(t, kfake.SeedTopics(1, "logs-shop"))
+	other := record.NewStream([]record.Attr{{Name: record.AttrNamespace, Value: "none"}}, nil, nil)
+	now := time.Unix(1795000000, 0)
+	o := newKafka(t, c, func(k *KafkaConfig) {
+		k.Topic, k.Now = topic(t, "logs-${namespace}"), func() time.Time { return now }
+	})
+	send := func(permanent bool) {
+		t.Helper()
+		res, err := o.Send(t.Context(), partsOf(batchOf(testStream, "a"), batchOf(other, "secretcontent")))
+		if err != nil || len(res.Failures) != 1 || res.Failures[0].Part != 1 || res.Failures[0].Permanent != permanent {
+			t.Fatalf("%+v %v", res, err)
+		}
+		if r := res.Failures[0].Reason; !strings.Contains(r, "logs-none") || strings.Contains(r, "secretcontent") {
+			t.Errorf("reason %q", r)
+		}
+	}
+	send(false)
+	now = now.Add(lackingFor - 1)
+	send(false)
+	now = now.Add(1)
+	send(true)
+	if res, err := o.Send(t.Context(), partsOf(batchOf(other, "b"))); err != nil || len(res.Failures) != 1 || !res.Failures[0].Permanent {
+		t.Fatalf("alone: %+v %v", res, err)
+	}
+	if err := c.CreateTopic("logs-none", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := o.Send(t.Context(), partsOf(batchOf(other, "b"))); err != nil || len(res.Failures) != 0 {
+		t.Fatalf("created: %+v %v", res, err)
+	}
+	if len(o.missing) != 0 {
+		t.Errorf("remembered: %v", o.missing)
+	}
+
+	now = time.Unix(1795000000, 0)
+	o = newKafka(t, c, func(k *KafkaConfig) { k.Topic, k.Now = topic(t, "none"), func() time.Time { return now } })
+	for range 2 {
+		if _, err := o.Send(t.Context(), someParts("a")); err == nil {
+			t.Fatal("taken")
+		} else {
+			wantKind(t, err, ack.Retry)
+		}
+		now = now.Add(time.Hour)
+	}
+}
+
 // Row 81: a record that is longer than a message may be is dead alone; one that
 // the broker finds too long splits the request.
 func TestFailure81_KafkaTooLarge(t *testing.T) {
