@@ -4,15 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/weirlog/weir/config"
+	"github.com/weirlog/weir/gateway"
 	"github.com/weirlog/weir/logql"
 	"github.com/weirlog/weir/read"
 	"github.com/weirlog/weir/store"
@@ -50,13 +51,15 @@ func pushed(t *testing.T, times []int64) *read.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := c.HTTP.Post("http://weir/loki/api/v1/push", "application/json", bytes.NewReader(body))
+	h, err := gateway.NewHTTP(gateway.Config{Sink: &gateway.StoreSink{Append: s.Append}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusNoContent {
-		t.Fatalf("push: %d %s", resp.StatusCode, text)
+	r := httptest.NewRequest(http.MethodPost, "/loki/api/v1/push", bytes.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	if h.ServeHTTP(w, r); w.Code != http.StatusNoContent {
+		t.Fatalf("push: %d %s", w.Code, w.Body)
 	}
 	return c
 }
