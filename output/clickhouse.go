@@ -1,6 +1,7 @@
 package output
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -137,6 +138,9 @@ func (o *ClickHouse) Send(ctx context.Context, parts []record.Part) (ack.Result,
 	}
 	if e := o.judge(a); e != nil {
 		return ack.Result{}, e
+	}
+	if len(bytes.TrimSpace(a.body)) > 0 { // an INSERT has no result: somebody else answers
+		return ack.Result{}, o.refused(a, "")
 	}
 	return ack.Result{Bytes: size}, nil
 }

@@ -101,6 +101,22 @@ func TestFailure85_ClickHouseExceptions(t *testing.T) {
 	}
 }
 
+// Row 85: an INSERT is answered with nothing: what says something else with status
+// 200 is no ClickHouse, and has stored nothing.
+func TestFailure85_ClickHouseForeignAnswer(t *testing.T) {
+	for _, body := range []string{`{"status":"ok"}`, "Ok.\n", "<html>Sign in</html>", "1"} {
+		s := server(t, func(w http.ResponseWriter, r *http.Request) { bodyOf(t, r); _, _ = io.WriteString(w, body) })
+		_, err := newClickHouse(t, s.URL, nil).Send(t.Context(), someParts("secretcontent"))
+		if se := wantKind(t, err, ack.Retry); !strings.Contains(se.Error(), "not of this protocol") {
+			t.Errorf("%q: %v", body, se)
+		}
+	}
+	s := server(t, func(w http.ResponseWriter, r *http.Request) { bodyOf(t, r); _, _ = io.WriteString(w, "\r\n") })
+	if _, err := newClickHouse(t, s.URL, nil).Send(t.Context(), someParts("a")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestClickHouseProbe(t *testing.T) {
 	var query string
 	s := server(t, func(w http.ResponseWriter, r *http.Request) {

@@ -101,7 +101,7 @@ func (e *templateEncoder) value(dst []byte, name string, b *record.Batch, i int)
 		return strconv.AppendUint(dst, uint64(r.Severity), 10)
 	case "body":
 		if r.Flags.Has(record.JSONObject) {
-			return append(dst, b.Bytes(r.Body)...)
+			return appendOneLine(dst, b.Bytes(r.Body))
 		}
 		return json.AppendString(dst, b.Bytes(r.Body))
 	case "text":
@@ -122,10 +122,23 @@ func (e *templateEncoder) value(dst []byte, name string, b *record.Batch, i int)
 		case record.Null:
 		default:
 			if v := b.Bytes(f.Val); stdjson.Valid(v) {
-				return append(dst, v...)
+				return appendOneLine(dst, v)
 			}
 			return json.AppendString(dst, b.Bytes(f.Val))
 		}
 	}
 	return append(dst, "null"...)
+}
+
+// appendOneLine appends JSON without its line breaks, which can only stand between
+// values: a record that was logged over several lines must not look like several.
+func appendOneLine(dst, v []byte) []byte {
+	at := len(dst)
+	dst = append(dst, v...)
+	for i := at; i < len(dst); i++ {
+		if dst[i] == '\n' || dst[i] == '\r' {
+			dst[i] = ' '
+		}
+	}
+	return dst
 }

@@ -158,6 +158,33 @@ func TestFailure111_PostInjection(t *testing.T) {
 	}
 }
 
+// Row 111: line breaks inside a JSON body make no lines of their own.
+func TestFailure111_PostOneLinePerRecord(t *testing.T) {
+	parts := someParts("{\n \"a\": 1,\r\n \"b\": {}\n}", "two\nlines", `{"c":"\n"}`)
+	for _, format := range []string{"ndjson", "template", "json_array"} {
+		var body []byte
+		s := server(t, func(w http.ResponseWriter, r *http.Request) { body = bodyOf(t, r) })
+		o := newPost(t, s.URL, func(c *PostConfig) {
+			c.Format = format
+			if format == "template" {
+				c.Record, c.Between = recordTemplate(t, `{"m":{{.body}}}`), "\n"
+			}
+		})
+		if _, err := o.Send(t.Context(), parts); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for line := range strings.Lines(string(body)) {
+			if n++; !json.Valid([]byte(line)) {
+				t.Errorf("%s: %q", format, line)
+			}
+		}
+		if want := map[string]int{"ndjson": 3, "template": 3, "json_array": 1}[format]; n != want {
+			t.Errorf("%s: %d lines: %q", format, n, body)
+		}
+	}
+}
+
 func TestParseRecordTemplate(t *testing.T) {
 	for _, bad := range []string{"", "{{.a", "{{a}}", "{{.a | b}}", "{{.}}", "x {{}} y"} {
 		if _, err := ParseRecordTemplate(bad); err == nil {
