@@ -10,6 +10,7 @@ type ForwardOutput struct {
 	Tag         Template `yaml:"tag" default:"weir.${namespace}.${pod}.${container}" doc:"Tag; ${namespace} and other attributes are filled in."`
 	RequireAck  bool     `yaml:"require_ack" default:"true" doc:"Records are delivered only when the receiver has acknowledged them. Without it they are when the kernel has taken them, which is no promise."`
 	Key         string   `yaml:"key" default:"log" doc:"Member with the text of a record."`
+	JSON        string   `yaml:"json" enum:"merge,text" default:"merge" doc:"A record that is a JSON object. merge: its members are members of the entry, as Fluent Bit's Merge_Log makes them. text: it is a text like any other, byte for byte, as another weir reads it back."`
 	Compression string   `yaml:"compression" enum:"none,gzip,zstd" default:"gzip" doc:"Compression of the entries. Fluentd and Fluent Bit know gzip; zstd only the newest."`
 	Delivery    `yaml:",inline"`
 }

@@ -135,7 +135,7 @@ func (c *socketConn) message() ([]byte, error) {
 	}
 }
 
-// Send sends the records of parts, a message for each tag, all on one connection,
+// Send sends the records of parts, messages for each tag, all on one connection,
 // and waits for their acknowledgements. Records of messages that were not
 // acknowledged, where others were, are failures to be tried again.
 func (o *Forward) Send(ctx context.Context, parts []record.Part) (ack.Result, error) {
@@ -150,56 +150,63 @@ func (o *Forward) Send(ctx context.Context, parts []record.Part) (ack.Result, er
 	defer w.put()
 	enc := o.enc.get()
 	defer o.enc.put(enc)
-	chunks := make([]string, len(g.groups))
 	w.comp = w.comp[:0]
+	var messages []message
 	for i := range g.groups {
 		t := &g.groups[i]
-		if !o.noAck {
-			// A name that says nothing of what is in it: records without an id may be
-			// alike, and each counts.
-			var id [16]byte
-			rand.Read(id[:])
-			chunks[i] = base64.StdEncoding.EncodeToString(id[:])
-		}
-		sub := t.parts(parts)
-		w.raw = enc.Append(w.raw[:0], sub)
-		for _, p := range sub {
-			p.Finish()
-		}
-		entries, method := w.raw, ""
-		if o.zip.method != compressNone {
-			z, err := o.zip.get()
-			if err != nil {
-				return ack.Result{}, fmt.Errorf("compress the message: %w", err)
+		m := message{group: t}
+		w.raw = w.raw[:0]
+		for _, r := range t.runs {
+			b := parts[r.part].Batch()
+			for from := r.from; from < r.to; {
+				to := from
+				// How long they become is seen at the first few.
+				most := 16
+				if m.records > 0 {
+					most = max(1, maxMessage/4*m.records/len(w.raw))
+				}
+				for size := 0; to < r.to && size < maxMessage/4 && to-from < most; to++ {
+					size += b.RecordSize(int(t.idx[to]))
+				}
+				some := parts[r.part].Select(t.idx[from:to])
+				w.raw = enc.Append(w.raw, []record.Part{some})
+				some.Finish()
+				m.runs = append(m.runs, run{r.part, from, to})
+				m.records += to - from
+				from = to
+				if len(w.raw) >= maxMessage {
+					if err := o.seal(w, &m); err != nil {
+						return ack.Result{}, err
+					}
+					messages = append(messages, m)
+					m = message{group: t}
+					w.raw = w.raw[:0]
+				}
 			}
-			w.resp = w.resp[:0]
-			z.Reset(sliceWriter{&w.resp})
-			_, err = z.Write(w.raw)
-			err = errors.Join(err, z.Close())
-			o.zip.put(z)
-			if err != nil {
-				return ack.Result{}, fmt.Errorf("compress the message: %w", err)
-			}
-			entries, method = w.resp, o.zip.method
 		}
-		w.comp = forward.AppendPacked(w.comp, t.tenant, len(entries))
-		w.comp = append(w.comp, entries...)
-		w.comp = forward.AppendOption(w.comp, len(t.idx), chunks[i], method)
+		if m.records > 0 {
+			if err := o.seal(w, &m); err != nil {
+				return ack.Result{}, err
+			}
+			messages = append(messages, m)
+		}
 	}
 	acked := 0
 	err := o.attempt(ctx, func(c *socketConn) error {
 		if _, err := c.Write(w.comp); err != nil || o.noAck {
 			return err
 		}
-		for acked < len(chunks) {
+		for acked < len(messages) {
 			p, err := c.message()
 			if err != nil {
-				return fmt.Errorf("%d of %d messages were acknowledged: %w", acked, len(chunks), err)
+				return fmt.Errorf("%d of %d messages were acknowledged: %w", acked, len(messages), err)
 			}
 			id, ok := forward.ParseAck(p)
-			if !ok || string(id) != chunks[acked] {
+			at := slices.IndexFunc(messages, func(m message) bool { return !m.acked && m.chunk == string(id) })
+			if !ok || at < 0 {
 				return errors.New("the answer is no acknowledgement of what was sent")
 			}
+			messages[at].acked = true
 			acked++
 		}
 		return nil
@@ -211,10 +218,13 @@ func (o *Forward) Send(ctx context.Context, parts []record.Part) (ack.Result, er
 	if acked == 0 {
 		return ack.Result{}, err
 	}
-	for i := acked; i < len(g.groups); i++ {
-		t := &g.groups[i]
-		for _, run := range t.runs {
-			for _, rec := range t.idx[run.from:run.to] {
+	for i := range messages {
+		m := &messages[i]
+		if m.acked {
+			continue
+		}
+		for _, run := range m.runs {
+			for _, rec := range m.group.idx[run.from:run.to] {
 				res.Failures = append(res.Failures, ack.Failure{Part: run.part, Record: rec, Reason: "not acknowledged: " + err.Error()})
 			}
 		}
@@ -223,4 +233,49 @@ func (o *Forward) Send(ctx context.Context, parts []record.Part) (ack.Result, er
 		return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Record, b.Record))
 	})
 	return res, nil
+}
+
+// maxMessage is about how long the entries of a message become: a receiver closes
+// the connection on one that is longer than it takes, 6 MB by default at Fluent
+// Bit, which says nothing and would go on for ever.
+const maxMessage = 2 << 20
+
+// message is one of those that a Send sends.
+type message struct {
+	group   *tenantGroup
+	runs    []run // of the group's idx
+	records int
+	chunk   string
+	acked   bool
+}
+
+// seal appends the message whose entries are w.raw to w.comp.
+func (o *Forward) seal(w *work, m *message) error {
+	if !o.noAck {
+		// A name that says nothing of what is in it: records without an id may be
+		// alike, and each counts.
+		var id [16]byte
+		rand.Read(id[:])
+		m.chunk = base64.StdEncoding.EncodeToString(id[:])
+	}
+	entries, method := w.raw, ""
+	if o.zip.method != compressNone {
+		z, err := o.zip.get()
+		if err != nil {
+			return fmt.Errorf("compress the message: %w", err)
+		}
+		w.resp = w.resp[:0]
+		z.Reset(sliceWriter{&w.resp})
+		_, err = z.Write(w.raw)
+		err = errors.Join(err, z.Close())
+		o.zip.put(z)
+		if err != nil {
+			return fmt.Errorf("compress the message: %w", err)
+		}
+		entries, method = w.resp, o.zip.method
+	}
+	w.comp = forward.AppendPacked(w.comp, m.group.tenant, len(entries))
+	w.comp = append(w.comp, entries...)
+	w.comp = forward.AppendOption(w.comp, m.records, m.chunk, method)
+	return nil
 }

@@ -173,6 +173,57 @@ func TestForwardPartlyAcknowledged(t *testing.T) {
 	}
 }
 
+// Row 81: a message is never so long that a receiver hangs up on it, whatever the
+// metadata makes of short lines; what is behind it arrives in order.
+func TestFailure81_ForwardMessagesAreBounded(t *testing.T) {
+	var mu sync.Mutex
+	var sizes []int
+	var got []string
+	addr := peers(t, func(c net.Conn) {
+		f, buf := forward.Framer{Max: 6 << 20}, []byte(nil)
+		d := forward.NewDecoder(wire.Limits{}, new(wire.StreamCache))
+		p := make([]byte, 64<<10)
+		for {
+			n, err := f.Next(buf)
+			if err != nil {
+				return // too long: as Fluent Bit, without a word
+			}
+			if n == 0 {
+				k, err := c.Read(p)
+				if err != nil {
+					return
+				}
+				buf = append(buf, p[:k]...)
+				continue
+			}
+			b := record.NewBatch(nil)
+			if _, err := d.Decode(b, b.Append(buf[:n]), "", 1); err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			sizes = append(sizes, n)
+			for k := range b.NumRecords() {
+				got = append(got, string(b.Body(k)))
+			}
+			mu.Unlock()
+			for _, s := range d.Chunks() {
+				c.Write(forward.AppendAck(nil, b.Bytes(s)))
+			}
+			f, buf = forward.Framer{Max: 6 << 20}, slices.Clone(buf[n:])
+		}
+	})
+	wide := record.NewStream([]record.Attr{{Name: "namespace", Value: "a"}, {Name: "long", Value: strings.Repeat("x", 4000)}}, nil, nil)
+	want := lines(4000)
+	o := forwardOutput(t, ForwardConfig{HTTPConfig: HTTPConfig{URL: "tcp://" + addr, Compression: "none"}})
+	if res, err := o.Send(t.Context(), partsOf(batchOf(wide, want[:3000]...), batchOf(wide, want[3000:]...))); err != nil || len(res.Failures) > 0 {
+		t.Fatal(res, err)
+	}
+	if !slices.Equal(got, want) || len(sizes) < 4 || slices.Max(sizes) > 6<<20 {
+		t.Errorf("%d records, messages of %d", len(got), sizes)
+	}
+}
+
 func TestSyslogOutput(t *testing.T) {
 	lines := make(chan string, 10)
 	addr := peers(t, func(c net.Conn) {

@@ -17,7 +17,7 @@ func forwardOutput(s *config.ForwardOutput, h output.HTTPConfig) (deliver.Output
 	}
 	h.Compression = s.Compression
 	return output.NewForward(output.ForwardConfig{
-		HTTPConfig: h, Encoding: forward.Config{Key: s.Key, Labels: every, Annotations: every, IDs: true},
+		HTTPConfig: h, Encoding: forward.Config{Key: s.Key, Labels: every, Annotations: every, IDs: true, Merge: s.JSON == "merge"},
 		Tag: tag, SharedKey: output.Secret(s.SharedKey), Hostname: s.Hostname, NoAck: !s.RequireAck,
 	})
 }

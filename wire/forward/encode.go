@@ -21,6 +21,9 @@ type Config struct {
 	Labels, Annotations []string
 	// IDs adds the record's id, if it has one, as weir_id.
 	IDs bool
+	// Merge makes the members of a body that is a JSON object members of the
+	// entry, instead of writing it as text.
+	Merge bool
 }
 
 // Encoder writes entries, as they stand in the messages of PackedForward mode:
@@ -34,7 +37,15 @@ type Config struct {
 // Decoder reads back. The text is byte for byte the record's body, also where it
 // is not UTF-8, and also where it is JSON. Attributes without a place in
 // kubernetes are in weir. A field whose name is one of these has field_ before
-// it. An Encoder is for one goroutine.
+// it.
+//
+// With Merge a body that is a JSON object has no member log: its own members stand
+// there instead, as Fluent Bit's Merge_Log with Keep_Log off does it, in their
+// order and nested as they are. Of a field of the same name and a member the field
+// stays; stream, kubernetes, weir and weir_id have field_ before them; numbers that
+// 64 bits do not hold are texts.
+//
+// An Encoder is for one goroutine.
 type Encoder struct {
 	cfg     Config
 	streams *wire.Streams[stream]
@@ -152,15 +163,23 @@ func (e *Encoder) append(dst []byte, b *record.Batch, i int) []byte {
 	dst = AppendTime(append(dst, 0x92), r.Time)
 	head := len(dst)
 	dst = append(dst, 0xde, 0, 0) // map16
-	n := 2 + s.n
-	dst = msgp.AppendString(dst, e.cfg.Key)
-	dst = msgp.AppendStringFromBytes(dst, b.Bytes(r.Body))
-	dst = append(dst, s.members...)
+	n, merged, leveled := 1+s.n, false, false
 	fields := b.Fields(i)
+	if e.cfg.Merge && r.Flags.Has(record.JSONObject) {
+		var members int
+		if dst, members, leveled, merged = e.members(dst, b.Bytes(r.Body), fields); merged {
+			n += members
+		}
+	}
+	if !merged {
+		dst = msgp.AppendString(dst, e.cfg.Key)
+		dst = msgp.AppendStringFromBytes(dst, b.Bytes(r.Body))
+		n++
+	}
+	dst = append(dst, s.members...)
 	if len(fields) > 1 {
 		e.last.Load(fields)
 	}
-	leveled := false
 	for j, f := range fields {
 		if len(fields) > 1 && !e.last.Is(f.Key, j) || n >= math.MaxUint16-2 {
 			continue
@@ -192,6 +211,59 @@ func (e *Encoder) append(dst []byte, b *record.Batch, i int) []byte {
 	}
 	binary.BigEndian.PutUint16(dst[head+1:], uint16(n))
 	return dst
+}
+
+// members appends the members of body, an object, that no field of the record has
+// the name of, and returns how many they are and whether one of them is level. If
+// that cannot be done nothing is appended.
+func (e *Encoder) members(dst, body []byte, fields []record.Field) (out []byte, n int, leveled, ok bool) {
+	at := len(dst)
+	e.rd.Reset(body)
+	if !e.rd.Enter('{') {
+		return dst, 0, false, false
+	}
+	for {
+		s, esc, more := e.rd.Name()
+		if !more {
+			break
+		}
+		name := body[s.Off:s.End()]
+		if esc {
+			e.text = json.Unescape(e.text[:0], name)
+			name = e.text
+		}
+		start, covered := len(dst), false
+		for _, f := range fields {
+			covered = covered || e.batch.KeyName(f.Key) == string(name)
+		}
+		leveled = leveled || string(name) == "level"
+		if ours(string(name)) {
+			dst = msgp.AppendString(dst, "field_"+string(name))
+		} else {
+			dst = msgp.AppendStringFromBytes(dst, name)
+		}
+		if dst, ok = e.json(dst, body); !ok {
+			return dst[:at], 0, false, false
+		}
+		if covered {
+			dst = dst[:start]
+		} else {
+			n++
+		}
+	}
+	if n == 0 || n > math.MaxUint16/2 || !e.rd.End() {
+		return dst[:at], 0, false, false
+	}
+	return dst, n, leveled, true
+}
+
+// ours are the names in an entry that mean something whatever the body is.
+func ours(name string) bool {
+	switch name {
+	case "stream", "kubernetes", wire.FlagsName, "weir_id":
+		return true
+	}
+	return false
 }
 
 // AppendTime appends an EventTime. Times before 1970 and from 2106 on, which it

@@ -417,3 +417,42 @@ func TestFailure107_ForwardBombs(t *testing.T) {
 		}
 	}
 }
+
+// A body that is a JSON object becomes members of the entry, which can neither take
+// the place of ours nor of a field.
+func TestEncoderMerges(t *testing.T) {
+	stream := record.NewStream([]record.Attr{{Name: record.AttrStream, Value: "stdout"}, {Name: record.AttrNamespace, Value: "shop"}}, nil, nil)
+	for _, c := range []struct{ body, want string }{
+		{`{"msg":"hi","n":-3,"f":1.5,"a":[1,"x",null,true],"o":{"k":{}},"level":"warn"}`,
+			`"msg":"hi","n":-3,"f":1.5,"a":[1,"x",null,true],"o":{"k":{}},"level":"warn","stream":"stdout","kubernetes":{"namespace_name":"shop"},"user":"ann","weir":{"attrs":{}}`},
+		{`{"user":"eve","kubernetes":{"namespace_name":"evil"},"weir_id":"1","s\u0074ream":"x","\u00e9":"\n","big":123456789012345678901}`,
+			`"field_kubernetes":{"namespace_name":"evil"},"field_weir_id":"1","field_stream":"x","é":"\n","big":"123456789012345678901","stream":"stdout","kubernetes":{"namespace_name":"shop"},"user":"ann","level":"info","weir":{"attrs":{}}`},
+		{`{}`, `"log":"{}","stream":"stdout","kubernetes":{"namespace_name":"shop"},"user":"ann","level":"info","weir":{"attrs":{}}`},
+		{`{"user":1}`, `"log":"{\"user\":1}","stream":"stdout","kubernetes":{"namespace_name":"shop"},"user":"ann","level":"info","weir":{"attrs":{}}`},
+	} {
+		b := record.NewBatch(nil)
+		sp := b.AppendString(c.body)
+		n := b.Add(record.Record{Time: now, Body: sp, Source: sp, Severity: record.Info, Flags: record.JSONObject | record.ValidUTF8,
+			Stream: b.AddStream(record.StreamRef{Stream: stream})})
+		key, _ := b.Key([]byte("user"))
+		b.AddField(n, record.Field{Key: key, Kind: record.String, Val: b.AppendString("ann")})
+		b.Freeze()
+		part := record.NewPart(b, b.Live())
+		p := NewEncoder(Config{Merge: true}).Append(nil, []record.Part{part})
+		part.Finish()
+		if n, err := skip(p, 0); err != nil || n != len(p) {
+			t.Fatalf("%s: not one value: %d of %d, %v", c.body, n, len(p), err)
+		}
+		_, p, err := msgp.ReadArrayHeaderBytes(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if _, err := msgp.UnmarshalAsJSON(&out, p[10:]); err != nil { // behind the time
+			t.Fatal(err)
+		}
+		if got := strings.TrimSpace(out.String()); got != "{"+c.want+"}" {
+			t.Errorf("%s:\n got %s\nwant {%s}", c.body, got, c.want)
+		}
+	}
+}
