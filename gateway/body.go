@@ -73,6 +73,11 @@ func (u *push) decode(ctx context.Context, src *bodyReader, r io.Reader, encodin
 		u.w.Header().Set("Accept-Encoding", "gzip, zstd, snappy, deflate")
 		return &httpError{http.StatusUnsupportedMediaType, fmt.Sprintf("Content-Encoding %q not supported; gzip, zstd, snappy, deflate and identity are", clip(encoding))}
 	}
+	if err == nil {
+		// Some formats say themselves where they end, and the server would look for
+		// the body's end without haste.
+		_, err = io.Copy(io.Discard, r)
+	}
 	src.done()
 	if err == nil {
 		return nil

@@ -222,6 +222,10 @@ func (h *HTTP) outer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		text := endpoint{fail: failText}
+		if r.ContentLength != 0 {
+			// Also what no endpoint reads: the server does, before it answers.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.cfg.Limits.Patience)) // where there are none, no connection is held
+		}
 		defer func() {
 			if v := recover(); v != nil {
 				if v == http.ErrAbortHandler {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -155,7 +154,7 @@ func (u *push) document(ctx context.Context, decoders *sync.Pool, index, id stri
 		id = madeID(u.now, 0)
 	}
 	u.w.WriteHeader(http.StatusCreated)
-	_, _ = fmt.Fprintf(u.w, `{"_index":%q,"_id":%q,"_version":1,"result":"created","_shards":{"total":1,"successful":1,"failed":0},"_seq_no":0,"_primary_term":1}`, index, url.PathEscape(id))
+	_, _ = fmt.Fprintf(u.w, `{"_index":%s,"_id":%s,"_version":1,"result":"created","_shards":{"total":1,"successful":1,"failed":0},"_seq_no":0,"_primary_term":1}`, quote(index), quote(id))
 	return nil
 }
 

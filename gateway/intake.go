@@ -273,6 +273,8 @@ func statusOf(err error) (status int, msg string, after time.Duration, ok bool) 
 		return ae.Status, ae.Msg, 0, true
 	case errors.As(err, &le):
 		return 429, le.Error(), le.wait, true
+	case errors.Is(err, context.DeadlineExceeded):
+		return 504, "not safe within the time that the sender gave", 0, true
 	}
 	return 500, "internal error", 0, false
 }

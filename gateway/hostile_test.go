@@ -1,0 +1,106 @@
+package gateway
+
+import (
+	"bytes"
+	"compress/zlib"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirlog/weir/ack"
+	"github.com/weirlog/weir/record"
+)
+
+// A body that nobody wants has no more time than one that is read: the server looks
+// for its end, and the connection is held meanwhile.
+func TestFailure109_BodiesThatNobodyReadsEnd(t *testing.T) {
+	h := newServer(t, &pushStore{}, Config{Limits: Limits{Patience: 200 * time.Millisecond}})
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close) // after the parallel ones
+	var deflated bytes.Buffer
+	z := zlib.NewWriter(&deflated)
+	z.Write([]byte("one line\n"))
+	z.Close()
+	for _, c := range []string{
+		"POST /services/collector/ack?channel=01234567-0123-0123-0123-0123456789ab",
+		"POST /elastic/_refresh",
+		"PUT /elastic/_template/x",
+		"GET /elastic/",
+		"GET /services/collector/health",
+		"POST /grpc.health.v1.Health/Check",
+		"POST /opentelemetry.proto.collector.trace.v1.TraceService/Export",
+		"GET /api/v1/validate",
+		"POST /lines", // deflate says itself where it ends
+	} {
+		t.Run(c, func(t *testing.T) {
+			t.Parallel()
+			nc, err := net.Dial("tcp", s.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			fmt.Fprintf(nc, "%s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\nContent-Encoding: deflate\r\n\r\n%s", c, deflated.String())
+			nc.SetReadDeadline(time.Now().Add(5 * time.Second))
+			if p, err := io.ReadAll(nc); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the connection is held; so far: %q", p)
+			}
+		})
+	}
+}
+
+// What a sender's own deadline cuts off is not the server's fault: gRPC's clients
+// send again after DEADLINE_EXCEEDED, and never after INTERNAL.
+func TestGRPCDeadlineIsNoInternalError(t *testing.T) {
+	hold := make(chan struct{})
+	store := &pushStore{}
+	h, err := NewHTTP(Config{Sink: waitingSink{store, hold}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer close(hold)
+	r := httptest.NewRequest("POST", "/opentelemetry.proto.collector.logs.v1.LogsService/Export", strings.NewReader("\x00\x00\x00\x00\x00"))
+	r.ProtoMajor = 2
+	r.Header.Set("Content-Type", grpcType)
+	r.Header.Set("Grpc-Timeout", "20m")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if got := w.Header().Get("Grpc-Status"); got != "4" {
+		t.Errorf("grpc-status %s (%s), want 4 (DEADLINE_EXCEEDED)", got, w.Header().Get("Grpc-Message"))
+	}
+}
+
+// waitingSink answers when the sender has gone.
+type waitingSink struct {
+	store *pushStore
+	hold  chan struct{}
+}
+
+func (s waitingSink) Batch() *record.Batch { return (&StoreSink{Append: s.store.Append}).Batch() }
+
+func (s waitingSink) Take(ctx context.Context, b *record.Batch) ([]Refusal, error) {
+	defer b.Abandon()
+	select {
+	case <-s.hold:
+		return nil, nil
+	case <-ctx.Done():
+		return nil, &ack.SendError{Code: 503, Err: ctx.Err()}
+	}
+}
+
+// The answer about a document is JSON whatever its names are, with the id as it was
+// sent.
+func TestElasticDocumentAnswerIsJSON(t *testing.T) {
+	h := newServer(t, &pushStore{}, Config{})
+	w := post(t, h, "/elastic/l%07gs%C3%A9/_doc/a%20b%2F%07", strings.NewReader(`{"message":"x"}`), "Content-Type", jsType)
+	if want := `{"_index":"l\u0007gsé","_id":"a b/\u0007",`; w.Code != http.StatusCreated || !strings.HasPrefix(w.Body.String(), want) {
+		t.Errorf("answer %d %s, want %s…", w.Code, w.Body, want)
+	}
+}
