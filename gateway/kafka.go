@@ -37,8 +37,8 @@ type KafkaConfig struct {
 	// FromEnd begins partitions that the group has no offset of at their end
 	// instead of their beginning.
 	FromEnd bool
-	Labels  map[string]string // attributes of every record
-	TLS     *tls.Config       // nil: without
+	Labels  map[string]string  // attributes of every record
+	TLS     func() *tls.Config // asked for every connection; nil: without
 	// Mechanism is plain, scram-sha-256 or scram-sha-512, with User and Password;
 	// "" is nobody.
 	Mechanism, User, Password string
@@ -123,7 +123,7 @@ func NewKafka(c KafkaConfig) (*Kafka, error) {
 			if c.TLS == nil {
 				return dial.DialContext(ctx, network, addr)
 			}
-			return (&tls.Dialer{NetDialer: dial, Config: c.TLS}).DialContext(ctx, network, addr)
+			return (&tls.Dialer{NetDialer: dial, Config: c.TLS()}).DialContext(ctx, network, addr)
 		}),
 	}
 	m, err := kafkaSASL(c)

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -558,6 +560,53 @@ func TestFailure83_KafkaSASL(t *testing.T) {
 			t.Error("probe succeeded")
 		}
 		wrong.Store(false)
+	}
+}
+
+// Row 89: a broker that wants to know its clients gets the certificate that is in
+// the files now, and what follows the files on its own does too.
+func TestFailure89_KafkaClientCertificate(t *testing.T) {
+	a, b := newAuthority(t, "old"), newAuthority(t, "new")
+	dir := t.TempDir()
+	write(t, dir+"/ca", a.pem)
+	certPEM, keyPEM := a.issue("broker")
+	broker, err := tls.X509KeyPair([]byte(certPEM), []byte(keyPEM))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(b.cert)
+	c := cluster(t, kfake.SeedTopics(1, "logs"), kfake.TLS(&tls.Config{
+		Certificates: []tls.Certificate{broker}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
+	}))
+	cert, key := a.issue("weir") // of an authority that the brokers do not know
+	write(t, dir+"/cert", cert)
+	write(t, dir+"/key", key)
+	clk := newClock()
+	conf := TLS{CA: dir + "/ca", Cert: dir + "/cert", Key: dir + "/key"}
+	o := newKafka(t, c, func(k *KafkaConfig) { k.TLS, k.Now, k.Timeout = conf, clk.now, 2*time.Second })
+	follow, err := conf.Follow(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := follow().Certificates[0].Certificate[0]
+	_, err = o.Send(t.Context(), someParts("a"))
+	if se := wantKind(t, err, ack.Retry); !strings.Contains(se.Error(), "certificate") {
+		t.Errorf("error %q does not say why", se)
+	}
+	cert, key = b.issue("weir")
+	replace(t, dir+"/cert", cert)
+	replace(t, dir+"/key", key)
+	clk.add(time.Minute)
+	o.conf.Timeout = 20 * time.Second
+	if _, err := o.Send(t.Context(), someParts("a")); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); bytes.Equal(follow().Certificates[0].Certificate[0], before); {
+		if time.Now().After(deadline) {
+			t.Fatal("the files are not followed")
+		}
+		time.Sleep(50 * time.Millisecond) // it looks once a second
 	}
 }
 

@@ -67,6 +67,17 @@ func newMaterial(c *HTTPConfig) (*material, error) {
 	return m, nil
 }
 
+// Follow returns a function that returns the settings to use now for a client that
+// is none of this package's: the files are read again when they change, and what
+// they were stays in use while they cannot be. The settings must not be modified.
+func (t TLS) Follow(log *slog.Logger) (func() *tls.Config, error) {
+	m, err := newMaterial(&HTTPConfig{TLS: t, Logger: log, Now: time.Now})
+	if err != nil {
+		return nil, err
+	}
+	return func() *tls.Config { return m.current().tls }, nil
+}
+
 // current returns the newest usable material.
 func (m *material) current() snapshot {
 	m.mu.Lock()

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/weirlog/weir/config"
@@ -21,8 +18,8 @@ func (p *process) kafkaInput(id config.ID, s *config.KafkaInput) (*input, error)
 	}
 	if s.TLS.Used() {
 		var err error
-		if c.TLS, err = kafkaTLS(s.TLS.TLS); err != nil {
-			return nil, err
+		if c.TLS, err = clientTLS(s.TLS.TLS).Follow(c.Logger); err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
 		}
 	}
 	k, err := gateway.NewKafka(c)
@@ -30,27 +27,4 @@ func (p *process) kafkaInput(id config.ID, s *config.KafkaInput) (*input, error)
 		return nil, err
 	}
 	return &input{made: time.Now(), settings: s, run: k}, nil
-}
-
-// kafkaTLS reads the files.
-func kafkaTLS(t config.TLS) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName, InsecureSkipVerify: t.InsecureSkipVerify} // #nosec G402: the operator's explicit choice, warned of
-	if t.CA != "" {
-		pem, err := os.ReadFile(string(t.CA))
-		if err != nil {
-			return nil, fmt.Errorf("tls.ca: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls.ca: %s holds no certificate in PEM form", t.CA)
-		}
-	}
-	if t.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(string(t.Cert), string(t.Key))
-		if err != nil {
-			return nil, fmt.Errorf("tls.cert: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
 }
