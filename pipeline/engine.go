@@ -333,6 +333,9 @@ func (s sink) Put(ctx context.Context, b *record.Batch) error {
 			b.Abandon()
 			return err
 		}
+		// What has come whole is taken, also from who did not stay for the answer:
+		// some clients (graypy) send and close.
+		ctx = context.WithoutCancel(ctx)
 	}
 	return s.e.put(ctx, b, s.run)
 }

@@ -111,3 +111,24 @@ func TestPushWaits(t *testing.T) {
 		<-ended
 	})
 }
+
+// A push is taken also if its sender has gone before it could be answered.
+func TestPushWithoutItsSender(t *testing.T) {
+	f := newFake(0, 100, true)
+	in := pusher{make(chan record.Sink)}
+	e, _ := engine(t, in, &Graph{Outputs: []*Output{out("f", f, Auto)}}, 1<<20)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- e.Run(ctx) }()
+	gone, leave := context.WithCancel(ctx)
+	leave()
+	told, err := push(gone, <-in.sinks, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum := <-told; sum.Outputs[0][ack.Delivered] != 1 {
+		t.Errorf("told %+v", sum)
+	}
+	cancel()
+	<-ended
+}
