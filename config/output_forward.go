@@ -1,6 +1,12 @@
 package config
 
-import "github.com/weirlog/weir/wire"
+import (
+	"fmt"
+	"net/url"
+
+	"github.com/weirlog/weir/wire"
+	"github.com/weirlog/weir/wire/syslog"
+)
 
 // ForwardOutput sends the Fluentd Forward Protocol.
 type ForwardOutput struct {
@@ -19,7 +25,7 @@ type ForwardOutput struct {
 func (o *ForwardOutput) Endpoints() *Remote { return &o.Remote }
 
 func (o *ForwardOutput) check(k *checker, p string) {
-	k.notHTTP(p, &o.Remote)
+	k.notHTTP(p, &o.Remote, "24224", "24224")
 	if o.Auth.User != "" && o.SharedKey == "" {
 		k.err(p+".auth", "needs shared_key too").Hint = "the protocol has users only behind a shared key"
 	}
@@ -31,13 +37,31 @@ func (o *ForwardOutput) check(k *checker, p string) {
 	}
 }
 
-// notHTTP reports settings that have a meaning only for HTTP.
-func (k *checker) notHTTP(p string, r *Remote) {
+// notHTTP reports settings that have a meaning only for HTTP, and addresses without
+// a port: they are usually port, with TLS secure.
+func (k *checker) notHTTP(p string, r *Remote, port, secure string) {
 	if len(r.Headers) > 0 {
 		k.err(p+".headers", "this protocol has none")
 	}
 	if r.Proxy != "none" && r.Proxy != "" {
 		k.err(p+".proxy", "this protocol goes through none")
+	}
+	for i, text := range r.List() {
+		where := p + ".url"
+		if r.URL == "" {
+			where = fmt.Sprintf("%s.urls[%d]", p, i)
+		}
+		switch u, err := url.Parse(string(text)); {
+		case err != nil: // said already
+		case u.Port() == "":
+			usual := port
+			if u.Scheme == "tls" {
+				usual = secure
+			}
+			k.err(where, "the port is missing").Hint = "such as " + u.Scheme + "://" + u.Host + ":" + usual
+		case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+			k.err(where, "only scheme://host:port")
+		}
 	}
 	for name, given := range map[string]bool{"api_key": r.Auth.APIKey != "", "bearer": r.Auth.Bearer != "", "bearer_file": r.Auth.BearerFile != ""} {
 		if given {
@@ -61,8 +85,11 @@ type SyslogOutput struct {
 func (o *SyslogOutput) Endpoints() *Remote { return &o.Remote }
 
 func (o *SyslogOutput) check(k *checker, p string) {
-	k.notHTTP(p, &o.Remote)
+	k.notHTTP(p, &o.Remote, "514", "6514")
 	if o.Auth.User != "" {
 		k.err(p+".auth", "syslog has none").Hint = "tls: {cert: …, key: …} says who you are"
+	}
+	if _, err := syslog.NewEncoder(syslog.Config{StructuredData: o.StructuredData}); err != nil {
+		k.err(p+".structured_data", "bad id %q", shorten(o.StructuredData)).Hint = "1 to 32 printable characters without space, =, ] and quotes"
 	}
 }
