@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -211,23 +212,69 @@ func (u *push) gunzip(src io.Reader) error {
 	return u.fill(z)
 }
 
-func (u *push) unzstd(src io.Reader) error {
-	z, _ := zstds.Get().(*zstd.Decoder)
-	if z == nil {
-		var err error
-		// With one decoder it works in this goroutine and starts none.
-		if z, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow), zstd.WithDecoderLowmem(true)); err != nil {
+// unpacking is who may have a decompressor that remembers megabytes. They get what
+// they decompress as a whole, so that no sender can make them wait.
+var unpacking = make(chan struct{}, 2*max(2, runtime.GOMAXPROCS(0)))
+
+// whole reads the body as it is sent and gives it to f. Its memory counts.
+func (u *push) whole(src io.Reader, f func(body []byte) error) error {
+	buf, _ := bodies.Get().(*[]byte)
+	if buf == nil {
+		buf = new([]byte)
+	}
+	body := (*buf)[:0]
+	defer func() {
+		if cap(body) <= maxPooledBatch {
+			*buf = body
+			bodies.Put(buf)
+		}
+	}()
+	u.beside = int64(cap(body))
+	if err := u.need(int64(u.b.Size())); err != nil {
+		return err
+	}
+	for {
+		if cap(body)-len(body) < 4<<10 {
+			more := max(64<<10, cap(body))
+			u.beside = int64(cap(body) + more)
+			if err := u.need(int64(u.b.Size())); err != nil {
+				return err
+			}
+			body = append(make([]byte, 0, u.beside), body...)
+		}
+		n, err := src.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
 			return err
 		}
 	}
-	defer func() {
-		z.Reset(nil)
-		zstds.Put(z)
-	}()
-	if err := z.Reset(src); err != nil {
-		return err
-	}
-	return u.fill(z)
+	unpacking <- struct{}{}
+	defer func() { <-unpacking }()
+	return f(body)
+}
+
+func (u *push) unzstd(src io.Reader) error {
+	return u.whole(src, func(body []byte) error {
+		z, _ := zstds.Get().(*zstd.Decoder)
+		if z == nil {
+			var err error
+			// With one decoder it works in this goroutine and starts none.
+			if z, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow), zstd.WithDecoderLowmem(true)); err != nil {
+				return err
+			}
+		}
+		defer func() {
+			z.Reset(nil)
+			zstds.Put(z)
+		}()
+		if err := z.Reset(bytes.NewReader(body)); err != nil {
+			return err
+		}
+		return u.fill(z)
+	})
 }
 
 // inflate reads zlib's format, which HTTP means by deflate, or deflate as it is,
@@ -254,56 +301,31 @@ const frameMagic = "\xff\x06\x00\x00sNaPpY"
 
 // unsnap reads snappy's block format or its frames.
 func (u *push) unsnap(src io.Reader) error {
-	buf, _ := bodies.Get().(*[]byte)
-	if buf == nil {
-		buf = new([]byte)
-	}
-	body := (*buf)[:0]
-	defer func() {
-		if cap(body) <= maxPooledBatch {
-			*buf = body
-			bodies.Put(buf)
+	return u.whole(src, func(body []byte) error {
+		if bytes.HasPrefix(body, []byte(frameMagic)) {
+			return u.unframe(bytes.NewReader(body))
 		}
-	}()
-	var err error
-	for err == nil {
-		if cap(body)-len(body) < 4<<10 {
-			more := max(64<<10, cap(body))
-			if err := u.need(int64(u.b.Size() + cap(body) + more)); err != nil {
-				return err
-			}
-			body = append(make([]byte, 0, cap(body)+more), body...)
+		size, err := s2.DecodedLen(body)
+		if err != nil {
+			return err
 		}
-		var n int
-		n, err = src.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
-		if len(body) >= len(frameMagic) && string(body[:len(frameMagic)]) == frameMagic {
-			return u.unframe(io.MultiReader(bytes.NewReader(body), src))
+		if err := u.within(int64(size)); err != nil {
+			return err
 		}
-	}
-	if err != io.EOF {
-		return err
-	}
-	size, err := s2.DecodedLen(body)
-	if err != nil {
-		return err
-	}
-	if err := u.within(int64(size)); err != nil {
-		return err
-	}
-	if err := u.need(int64(u.b.Size() + cap(body) + size)); err != nil {
-		return err
-	}
-	room := u.b.Reserve(size)
-	out, err := s2.Decode(room, body)
-	if err != nil {
-		return err
-	}
-	if len(out) > 0 && &out[0] != &room[0] {
-		copy(room, out)
-	}
-	u.body = u.b.Extend(len(out))
-	return nil
+		if err := u.need(int64(u.b.Size() + size)); err != nil {
+			return err
+		}
+		room := u.b.Reserve(size)
+		out, err := s2.Decode(room, body)
+		if err != nil {
+			return err
+		}
+		if len(out) > 0 && &out[0] != &room[0] {
+			copy(room, out)
+		}
+		u.body = u.b.Extend(len(out))
+		return nil
+	})
 }
 
 func (u *push) unframe(src io.Reader) error {

@@ -11,9 +11,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/record"
@@ -102,5 +105,63 @@ func TestElasticDocumentAnswerIsJSON(t *testing.T) {
 	w := post(t, h, "/elastic/l%07gs%C3%A9/_doc/a%20b%2F%07", strings.NewReader(`{"message":"x"}`), "Content-Type", jsType)
 	if want := `{"_index":"l\u0007gsé","_id":"a b/\u0007",`; w.Code != http.StatusCreated || !strings.HasPrefix(w.Body.String(), want) {
 		t.Errorf("answer %d %s, want %s…", w.Code, w.Body, want)
+	}
+}
+
+// Who names a window of 8 MiB, or frames of 1 MiB, and then sends nothing more,
+// holds what it has sent and no decompressor.
+func TestFailure107_DecompressorsWaitForNobody(t *testing.T) {
+	h := newServer(t, &pushStore{}, Config{})
+	s := httptest.NewServer(h)
+	defer s.Close()
+	for encoding, begin := range map[string]string{
+		"zstd":   "\x28\xb5\x2f\xfd\x00\x68" + "\x02\x00\x10x", // a window of 8 MiB; a block of 128 KiB of one byte
+		"snappy": frameMagic + "\x01\x05\x00\x00\x00\x00\x00\x00x",
+	} {
+		t.Run(encoding, func(t *testing.T) {
+			var before, now runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			const conns = 100
+			var open []net.Conn
+			for range conns {
+				nc, err := net.Dial("tcp", s.Listener.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer nc.Close()
+				open = append(open, nc)
+				fmt.Fprintf(nc, "POST /lines HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\nContent-Encoding: %s\r\n\r\n%s", encoding, begin)
+			}
+			eventually(t, "all are being read", func() bool { return h.cfg.Memory.Used() >= conns*64<<10 })
+			runtime.GC()
+			runtime.ReadMemStats(&now)
+			if more := int64(now.HeapAlloc) - int64(before.HeapAlloc); more > h.cfg.Memory.Used()+conns*64<<10 {
+				t.Errorf("%d KiB for %d requests that hold %d KiB by the count", more>>10, conns, h.cfg.Memory.Used()>>10)
+			}
+			for _, nc := range open {
+				nc.Close()
+			}
+			eventually(t, "nothing is held", func() bool { return h.cfg.Memory.Used() == 0 })
+		})
+	}
+}
+
+// An upload of a journal has no bound, but is no bomb either.
+func TestFailure107_JournalUploadIsNoBomb(t *testing.T) {
+	store := &pushStore{}
+	h := newServer(t, store, Config{})
+	var body bytes.Buffer
+	z, err := zstd.NewWriter(&body, zstd.WithWindowSize(1<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1 << 17 {
+		io.WriteString(z, "__CURSOR=a\n__REALTIME_TIMESTAMP=1\nMESSAGE=again and again and again and again\n\n")
+	}
+	z.Close()
+	w := post(t, h, "/upload", &body, "Content-Type", "application/vnd.fdo.journal", "Content-Encoding", "zstd")
+	if w.Code != http.StatusRequestEntityTooLarge {
+		t.Errorf("%d %s, want 413", w.Code, w.Body)
 	}
 }

@@ -112,6 +112,8 @@ type push struct {
 	intake
 	h *HTTP
 	w http.ResponseWriter
+
+	unpacked int64 // bytes of a journal, so far
 }
 
 // fail answers with an error, in a protocol's own form. Retry-After is set

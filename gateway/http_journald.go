@@ -30,6 +30,10 @@ func (h *HTTP) journald() {
 // journalPiece is how much of an upload is handed over at once, in bytes.
 const journalPiece = 1 << 20
 
+// journalWindow bounds what the zstd frames of an upload may make the decoder
+// remember, in bytes: what level 3, which is usual, wants for any length.
+const journalWindow = 2 << 20
+
 // journald answers /upload: 202, as systemd-journal-remote does, when the last
 // entry is durable. An upload has no bound: it is taken piece by piece. One that
 // fails in the middle is sent again as a whole, and its entries are known by their
@@ -50,10 +54,11 @@ func (u *push) journald(ctx context.Context, decoders *sync.Pool) error {
 		}
 		r = z
 	case "zstd":
-		z, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow), zstd.WithDecoderLowmem(true))
+		z, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(journalWindow), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return err
 		}
+		u.beside = journalWindow // an upload may take for ever
 		defer z.Close()
 		r = z
 	default:
@@ -116,6 +121,10 @@ func (u *push) journalPiece(ctx context.Context, src *bodyReader, r io.Reader, r
 		n, err := r.Read(room)
 		u.b.Extend(n)
 		got += n
+		// An upload has no bound, but what it may be made of has.
+		if u.unpacked += int64(n); u.unpacked > ratioFloor && u.unpacked/u.c.Limits.Ratio > u.read {
+			return false, &httpError{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is more than %d times larger than what was sent", u.c.Limits.Ratio)}
+		}
 		if err == io.EOF {
 			last = true
 			break

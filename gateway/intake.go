@@ -104,6 +104,7 @@ type intake struct {
 	out      wire.Outcome
 	addr     netip.Addr // the sender's, if nothing else is known of it
 	held     int64      // of the memory
+	beside   int64      // bytes held beside the batch
 	read     int64      // bytes as sent
 	decoded  int64      // bytes of body; kept when b has gone
 	taken    bool       // what is not refused is durable
@@ -142,8 +143,10 @@ var errMemory = &httpError{429, "memory for pushes is spent by other requests; t
 // holder is for whom the piece holds memory.
 func (u *intake) holder() holder { return holder{u.id.Tenant, u.id.Name, u.addr}.known() }
 
-// need makes sure that the piece may use n bytes. The only one may always.
+// need makes sure that the piece may use n bytes, and what it has beside them. The
+// only one may always.
 func (u *intake) need(n int64) error {
+	n += u.beside
 	more := n - u.held
 	if more <= 0 {
 		return nil
