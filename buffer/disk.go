@@ -247,6 +247,14 @@ func (d *Disk) full() bool {
 		d.diskSize+int64(d.pendingSum.bytes) >= d.c.MaxBytes && (d.pendingSum.parts > 0 || d.at.seq < d.end.seq)
 }
 
+// Settling reports whether the buffer is Full, if it is, only until what was put is
+// durable: the disk works, and has room for it.
+func (d *Disk) Settling() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failing == nil && d.diskSize+int64(d.pendingSum.bytes) < d.c.MaxBytes
+}
+
 // update notes whether the buffer is full and reports whether there is room
 // again. The caller holds mu and passes the answer to announce without it.
 func (d *Disk) update() (gotRoom bool) {

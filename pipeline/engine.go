@@ -359,6 +359,40 @@ func (e *Engine) awaitRoom(ctx context.Context) error {
 	}
 }
 
+// settlePatience is how long a push waits for queues that are writing.
+const settlePatience = 5 * time.Second
+
+// settle reports whether the outputs that the records go to take what is pushed.
+// For queues that are full only until what they hold is written it waits: who is
+// told to come again comes in a second, with all the work to be done again. Who
+// waits holds memory; so nobody waits for a destination. The caller holds putMu,
+// which is given up meanwhile.
+func (e *Engine) settle(g *Graph, live []uint32, masks []uint64) bool {
+	if full, _ := g.refuses(live, masks); !full {
+		return true
+	}
+	patience := time.NewTimer(settlePatience)
+	defer patience.Stop()
+	for {
+		room := e.cfg.Budget.Room() // before the look
+		full, settling := g.refuses(live, masks)
+		if !full || !settling {
+			return !full
+		}
+		e.putMu.Unlock()
+		expired := false
+		select {
+		case <-room:
+		case <-patience.C:
+			expired = true
+		}
+		e.putMu.Lock()
+		if expired || e.graph.Load() != g {
+			return false
+		}
+	}
+}
+
 func (e *Engine) release(b *record.Batch) {
 	n := b.Charge()
 	e.pool.Put(b)
@@ -397,7 +431,7 @@ func (e *Engine) put(ctx context.Context, b *record.Batch, from *inputRun) error
 	e.cfg.Budget.charge(b.Charge())
 	b.Freeze()
 	masks := g.masks(b, b.Live())
-	if from.pushed && g.refuses(b.Live(), masks) {
+	if from.pushed && !e.settle(g, b.Live(), masks) {
 		b.Abandon() // with what was counted on its tokens
 		return ErrFull
 	}

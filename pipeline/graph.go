@@ -143,22 +143,32 @@ func (g *Graph) waits() bool {
 	return false
 }
 
+// Settler is a Queue that can say of itself that it is Full only until what waits
+// in it is written, whatever its destination does.
+type Settler interface {
+	Settling() bool
+}
+
 // refuses reports whether an output that some of the records go to has no room
-// for what is pushed. masks is what Graph.masks says of them.
-func (g *Graph) refuses(live []uint32, masks []uint64) bool {
+// for what is pushed, and whether all that have none are settling. masks is what
+// Graph.masks says of the records.
+func (g *Graph) refuses(live []uint32, masks []uint64) (full, settling bool) {
 	if len(live) == 0 {
-		return false
+		return false, false
 	}
 	var any uint64
 	for _, m := range masks {
 		any |= m
 	}
+	settling = true
 	for at, o := range g.Outputs {
 		if (masks == nil || any>>at&1 == 1) && (o.WhenFull == Auto || o.WhenFull == Reject) && o.Queue.Full() {
-			return true
+			full = true
+			s, ok := o.Queue.(Settler)
+			settling = settling && ok && s.Settling()
 		}
 	}
-	return false
+	return full, settling
 }
 
 // route gives every live record of the frozen batch to its outputs' queues and

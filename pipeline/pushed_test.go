@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,4 +132,58 @@ func TestPushWithoutItsSender(t *testing.T) {
 	}
 	cancel()
 	<-ended
+}
+
+// settlingOutput says of itself that it is full for a moment only.
+type settlingOutput struct {
+	*fakeOutput
+	settling atomic.Bool
+}
+
+func (s *settlingOutput) Settling() bool { return s.settling.Load() }
+
+// A push waits for a queue that is writing, though its policy is to refuse; for no
+// longer than that, and for no queue that is full otherwise.
+func TestPushWaitsForWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(0, 1, false)
+		q := &settlingOutput{fakeOutput: f}
+		q.settling.Store(true)
+		in := pusher{make(chan record.Sink)}
+		e, bud := engine(t, in, &Graph{Outputs: []*Output{{Name: "f", Index: 0, Queue: q, Deliverer: f}}}, 1<<20)
+		f.onRoom = bud.Wake
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- e.Run(ctx) }()
+		sink := <-in.sinks
+		if _, err := push(ctx, sink, "a"); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if _, err := push(ctx, sink, "b"); !errors.Is(err, ErrFull) || time.Since(begin) != settlePatience {
+			t.Errorf("a queue that hangs: %v after %v", err, time.Since(begin))
+		}
+		time.AfterFunc(time.Second, func() { q.settling.Store(false); bud.Wake() })
+		begin = time.Now()
+		if _, err := push(ctx, sink, "c"); !errors.Is(err, ErrFull) || time.Since(begin) != time.Second {
+			t.Errorf("a queue that has no room any more: %v after %v", err, time.Since(begin))
+		}
+		q.settling.Store(true)
+		time.AfterFunc(time.Second, func() { f.setOpen(true) })
+		begin = time.Now()
+		told, err := push(ctx, sink, "d")
+		if err != nil || time.Since(begin) != time.Second {
+			t.Errorf("a queue that was writing: %v after %v", err, time.Since(begin))
+		} else {
+			<-told
+		}
+		if f.bodies() != "a d" {
+			t.Errorf("arrived: %q", f.bodies())
+		}
+		cancel()
+		<-ended
+		if bud.Used() != 0 {
+			t.Errorf("%d bytes of the budget are not given back", bud.Used())
+		}
+	})
 }
