@@ -224,16 +224,18 @@ func (c *conn) gather(ctx context.Context) error {
 
 // intake returns a new piece that came over the connection.
 func (c *conn) intake() *intake {
-	u := &intake{c: c.s.cfg, counters: c.s.counters, restream: &c.s.restream, id: c.id, now: c.s.cfg.Now().UnixNano()}
+	u := &intake{c: c.s.cfg, counters: c.s.counters, restream: &c.s.restream, id: c.id, addr: c.addr, conn: c.held, now: c.s.cfg.Now().UnixNano()}
 	u.read, c.read = c.read, 0
 	return u
 }
 
 // take decodes what p has into a batch and hands it over, as often as it takes:
 // meanwhile nothing is read, so that the sender waits. decode gets the bytes as a
-// span of the batch's buffer.
+// span of the batch's buffer. A connection that holds much itself does not wait for
+// memory for ever: what another holds may be waiting for that.
 func (c *conn) take(ctx context.Context, p []byte, decode func(u *intake) error) error {
 	wait := 20 * time.Millisecond
+	began := time.Now()
 	for {
 		u := c.intake()
 		err := u.begin()
@@ -252,6 +254,8 @@ func (c *conn) take(ctx context.Context, p []byte, decode func(u *intake) error)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case status != 429 && status != 503:
+			return err
+		case errors.Is(err, errMemory) && c.held > gatherBytes*4 && time.Since(began) > c.s.cfg.Limits.Patience:
 			return err
 		}
 		select {

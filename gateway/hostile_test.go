@@ -165,3 +165,26 @@ func TestFailure107_JournalUploadIsNoBomb(t *testing.T) {
 		t.Errorf("%d %s, want 413", w.Code, w.Body)
 	}
 }
+
+// A message that hardly fits is taken, or its connection is closed: waiting for
+// memory that it holds itself would be for ever.
+func TestFailure107_LargeMessagesDoNotWaitForThemselves(t *testing.T) {
+	in, p, _ := start(t, "forward", Listen{TCP: "127.0.0.1:0"}, nil, Config{Memory: NewMemory(8 << 20)})
+	c := dial(t, in, 0)
+	const size = 3900 << 10
+	b := append([]byte("\x93\xa1t\xcb\x41\xd9\x00\x00\x00\x00\x00\x00\x81\xa3log\xdb"), byte(size>>24), byte(size>>16&255), byte(size>>8&255), byte(size&255))
+	go c.Write(append(b, bytes.Repeat([]byte("x"), size)...))
+	eventually(t, "the message has come", func() bool { return len(p.got()) > 0 })
+}
+
+// What the kernel has when the process stops is waited for like everything else.
+func TestDatagramsAtTheEndAreTaken(t *testing.T) {
+	in, p, stop := start(t, "socket", Listen{UDP: "127.0.0.1:0"}, nil, Config{})
+	p.set(func() { p.late = 500 * time.Millisecond })
+	send(t, dial(t, in, 0), "the last line")
+	time.Sleep(10 * time.Millisecond) // into the kernel
+	stop()
+	if n := in.Stats(); len(p.got()) != 1 {
+		t.Errorf("lost: %v %+v", p.got(), n)
+	}
+}

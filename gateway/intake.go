@@ -105,6 +105,7 @@ type intake struct {
 	addr     netip.Addr // the sender's, if nothing else is known of it
 	held     int64      // of the memory
 	beside   int64      // bytes held beside the batch
+	conn     int64      // bytes that its connection holds, whatever becomes of the piece
 	read     int64      // bytes as sent
 	decoded  int64      // bytes of body; kept when b has gone
 	taken    bool       // what is not refused is durable
@@ -151,7 +152,7 @@ func (u *intake) need(n int64) error {
 	if more <= 0 {
 		return nil
 	}
-	if !u.c.Memory.take(u.holder(), more, u.held) {
+	if !u.c.Memory.take(u.holder(), more, u.held+u.conn) {
 		return errMemory
 	}
 	u.held = n

@@ -48,13 +48,13 @@ func (s holder) known() holder {
 }
 
 // take reports whether the sender may hold so many bytes more for a piece that holds
-// some already. The only piece may always.
+// some already. The only large one may always.
 func (m *Memory) take(s holder, more, held int64) bool {
 	used := m.used.Add(more)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	has := m.by[s] + more
-	alone := used == more+held
+	alone := used-more-held <= m.limit/32
 	if !alone && (used > m.limit || has > freeShare*(m.limit-used)) {
 		m.used.Add(-more)
 		return false

@@ -52,6 +52,7 @@ type packets struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
+	ended    chan struct{} // closed when run has ended, with all that it took
 	slots    chan struct{}
 
 	u        *intake
@@ -80,6 +81,7 @@ func (g *group) packet(pc net.PacketConn, protocol string, p *packets) {
 	cfg.IDs = false // nobody sends a datagram again
 	p.cfg = &cfg
 	p.ctx, p.cancel = context.WithCancel(g.base)
+	p.ended = make(chan struct{})
 	p.slots = make(chan struct{}, packetsTaken)
 	p.peers = make(map[netip.Addr]*peer)
 	g.add(p.run, p.stop)
@@ -134,7 +136,7 @@ type reader interface {
 }
 
 func (p *packets) run() {
-	defer p.wg.Wait()
+	defer func() { p.wg.Wait(); close(p.ended) }()
 	r := newReader(p.pc)
 	buf := make([]byte, maxPacket)
 	for {
@@ -296,18 +298,16 @@ func (p *packets) peer(a netip.Addr, now time.Time) *peer {
 func (p *packets) stop(patience context.Context) {
 	p.stopping.Store(true)
 	_ = p.pc.SetReadDeadline(time.Now().Add(packetWait)) // for what is there already
-	done := make(chan struct{})
-	go func() { p.wg.Wait(); close(done) }()
 	select {
 	case <-patience.Done():
 	case <-time.After(2 * packetWait):
 	}
 	_ = p.pc.Close()
 	select {
-	case <-done:
+	case <-p.ended:
 	case <-patience.Done():
 		p.cancel()
-		<-done
+		<-p.ended
 	}
 	p.cancel()
 }

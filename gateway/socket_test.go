@@ -23,6 +23,7 @@ type pipe struct {
 	times  []int64
 	full   bool          // Put refuses
 	hold   chan struct{} // if not nil, batches are safe when it is closed
+	late   time.Duration // that Put waits for room
 	groups int
 }
 
@@ -34,8 +35,18 @@ func (p *pipe) Get() *record.Batch {
 
 func (p *pipe) Room() <-chan struct{} { return nil }
 
-func (p *pipe) Put(_ context.Context, b *record.Batch) error {
+func (p *pipe) Put(ctx context.Context, b *record.Batch) error {
 	p.mu.Lock()
+	if late := p.late; late > 0 {
+		p.mu.Unlock()
+		select {
+		case <-time.After(late):
+		case <-ctx.Done():
+			b.Abandon()
+			return ctx.Err()
+		}
+		p.mu.Lock()
+	}
 	defer p.mu.Unlock()
 	if p.full {
 		return fmt.Errorf("full")
