@@ -77,6 +77,7 @@ type SyslogOutput struct {
 	Framing        string `yaml:"framing" enum:"octet_counting,lf" default:"octet_counting" doc:"How messages are told apart over TCP and TLS."`
 	Facility       string `yaml:"facility" enum:"kern,user,mail,daemon,auth,syslog,lpr,news,uucp,cron,authpriv,ftp,ntp,security,console,clock,local0,local1,local2,local3,local4,local5,local6,local7" default:"user" doc:"Facility of records that have none."`
 	StructuredData string `yaml:"structured_data" default:"weir@32473" doc:"Id of the element with attributes and fields, for rfc5424; none if empty."`
+	JSON           string `yaml:"json" enum:"text,params" default:"text" doc:"A record that is a JSON object. text: it is the message as it stands. params: its members are parameters of the structured data, and the message is its member message, msg or log."`
 	MaxMessage     Size   `yaml:"max_message" default:"64KiB" min:"480" max:"1MiB" doc:"Bytes of a message; the rest of a longer one is cut off. Over UDP not more than 8 KiB."`
 	Delivery       `yaml:",inline"`
 }
@@ -88,6 +89,9 @@ func (o *SyslogOutput) check(k *checker, p string) {
 	k.notHTTP(p, &o.Remote, "514", "6514")
 	if o.Auth.User != "" {
 		k.err(p+".auth", "syslog has none").Hint = "tls: {cert: …, key: …} says who you are"
+	}
+	if o.JSON == "params" && (o.Format != "rfc5424" || o.StructuredData == "") {
+		k.err(p+".json", "params needs format: rfc5424 and structured_data")
 	}
 	if _, err := syslog.NewEncoder(syslog.Config{StructuredData: o.StructuredData}); err != nil {
 		k.err(p+".structured_data", "bad id %q", shorten(o.StructuredData)).Hint = "1 to 32 printable characters without space, =, ] and quotes"

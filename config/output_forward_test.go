@@ -17,6 +17,8 @@ func TestSocketOutputs(t *testing.T) {
 		{"syslog: {url: 'tcp://h:1', structured_data: 'a b'}", "outputs.syslog.structured_data: bad id"},
 		{"syslog: {url: 'tcp://h:1', structured_data: ''}", ""},
 		{"forward: {url: 'tcp://h:1', json: text}", ""},
+		{"syslog: {url: 'tcp://h:1', json: params}", ""},
+		{"syslog: {url: 'tcp://h:1', json: params, format: rfc3164}", "3:36: error: outputs.syslog.json: params needs"},
 	} {
 		_, _, err := load("inputs: {file: {paths: [/x]}}\noutputs:\n  " + c.output + "\n")
 		if text := fmt.Sprint(err); c.want == "" && err != nil || !strings.Contains(text, c.want) {

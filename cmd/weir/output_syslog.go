@@ -13,6 +13,7 @@ func syslogOutput(s *config.SyslogOutput, h output.HTTPConfig) (deliver.Output, 
 	e := syslog.Config{
 		Format: syslog.RFC5424, Facility: syslog.Facility(s.Facility), StructuredData: s.StructuredData,
 		Counted: s.Framing == "octet_counting", MaxBytes: int(s.MaxMessage), Zone: time.Local, IDs: true,
+		Params: s.JSON == "params",
 	}
 	if s.Format == "rfc3164" {
 		e.Format = syslog.RFC3164

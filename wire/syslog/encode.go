@@ -30,6 +30,10 @@ type Config struct {
 	Zone *time.Location
 	// IDs adds the record's id to the structured data.
 	IDs bool
+	// Params makes parameters of the structured data of the texts, numbers and
+	// truth values in a body that is a JSON object; its member message, msg or log
+	// is the message then, if it has one that is a text.
+	Params bool
 }
 
 // Encoder writes messages:
@@ -49,6 +53,10 @@ type Encoder struct {
 	last    wire.Last
 	ends    []int
 	scratch []byte
+	rd      json.Reader
+	text    []byte // the message, of Params
+	plain   []byte
+	taken   map[string]bool
 }
 
 // stream is what the encoder makes of a record.Stream.
@@ -57,6 +65,7 @@ type stream struct {
 	host, app []byte
 	procid    []byte
 	params    []byte // of the structured data, each with a space before it
+	names     []string
 }
 
 // NewEncoder returns an encoder.
@@ -70,7 +79,7 @@ func NewEncoder(cfg Config) (*Encoder, error) {
 	if cfg.Zone == nil {
 		cfg.Zone = time.UTC
 	}
-	e := &Encoder{cfg: cfg}
+	e := &Encoder{cfg: cfg, taken: make(map[string]bool)}
 	e.streams = wire.NewStreams(e.build)
 	return e, nil
 }
@@ -111,10 +120,12 @@ func (e *Encoder) build(s *record.Stream) *stream {
 	for _, a := range s.Attrs() {
 		if a.Name != record.AttrTenant {
 			st.params = appendParam(st.params, a.Name, []byte(a.Value))
+			st.names = append(st.names, a.Name)
 		}
 	}
 	for _, a := range s.Labels() {
 		st.params = appendParam(st.params, "label_"+record.SanitizeName(a.Name), []byte(a.Value))
+		st.names = append(st.names, "label_"+record.SanitizeName(a.Name))
 	}
 	return st
 }
@@ -238,6 +249,17 @@ func (e *Encoder) append(dst []byte, b *record.Batch, i int) []byte {
 			}
 		}
 	}
+	text := b.Bytes(r.Body)
+	if e.cfg.Params && r.Flags.Has(record.JSONObject) && e.cfg.StructuredData != "" && e.cfg.Format != RFC3164 {
+		clear(e.taken)
+		for _, n := range s.names {
+			e.taken[string(appendName(nil, n, 32))] = true
+		}
+		for _, f := range fields {
+			e.taken[string(appendName(nil, b.KeyName(f.Key), 32))] = true
+		}
+		text = e.params(text)
+	}
 	if e.cfg.Format == RFC3164 {
 		dst = time.Unix(0, r.Time).In(e.cfg.Zone).AppendFormat(dst, time.Stamp)
 		dst = append(append(append(dst, ' '), s.host...), ' ')
@@ -269,7 +291,7 @@ func (e *Encoder) append(dst []byte, b *record.Batch, i int) []byte {
 			dst = append(dst, "] "...)
 		}
 	}
-	dst = appendText(dst, b.Bytes(r.Body))
+	dst = appendText(dst, text)
 	if m := e.cfg.MaxBytes; m > 0 && len(dst)-start > m {
 		cut := start + m
 		for k := 0; k < utf8.UTFMax-1 && cut > start && dst[cut]&0xc0 == 0x80; k++ {
@@ -288,6 +310,64 @@ func (e *Encoder) append(dst []byte, b *record.Batch, i int) []byte {
 		dst = append(dst, '\n')
 	}
 	return dst
+}
+
+// params appends the members of body, an object, to e.scratch, but for those whose
+// names are taken, and returns the message.
+func (e *Encoder) params(body []byte) (text []byte) {
+	at, rank := len(e.scratch), 0
+	text = body
+	e.rd.Reset(body)
+	if !e.rd.Enter('{') {
+		return body
+	}
+	for {
+		s, esc, more := e.rd.Name()
+		if !more {
+			break
+		}
+		name := body[s.Off:s.End()]
+		if esc {
+			name = json.Unescape(nil, name)
+		}
+		v := body[:0]
+		isText := e.rd.Kind() == '"'
+		switch e.rd.Kind() {
+		case '{', '[':
+			e.rd.Skip()
+			continue
+		case '"':
+			s, esc, _ := e.rd.String()
+			if v = body[s.Off:s.End()]; esc {
+				e.plain = json.Unescape(e.plain[:0], v)
+				v = e.plain
+			}
+		default:
+			s, kind, _ := e.rd.Scalar()
+			if kind == record.Null {
+				continue
+			}
+			v = body[s.Off:s.End()]
+		}
+		switch k := string(name); {
+		case isText && k == "message" && rank < 3, isText && k == "msg" && rank < 2, isText && k == "log" && rank < 1:
+			rank = map[string]int{"message": 3, "msg": 2, "log": 1}[k]
+			e.text = append(e.text[:0], v...)
+			text = e.text
+			continue
+		}
+		key := string(appendName(nil, string(name), 32))
+		if key == "" || key == "weir_id" || e.taken[key] {
+			continue
+		}
+		e.taken[key] = true
+		e.scratch = appendParam(e.scratch, key, v)
+	}
+	if !e.rd.End() {
+		e.scratch = e.scratch[:at]
+		return body
+	}
+	return text
 }
 
 // appendHeader is appendToken for bytes.

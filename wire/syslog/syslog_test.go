@@ -332,3 +332,32 @@ func TestRoundTrip(t *testing.T) {
 	}
 	diff(t, text(b2), `app=a facility=cron node=n now 13 "text with spaces  and ] \" \\" procid="7" msgid="m" weir@1_app="a" weir@1_facility="cron" weir@1_node="n" weir@1_x="\\]\""`)
 }
+
+// Row 111: what a JSON body holds stays inside its parameters, and takes none of
+// ours.
+func TestFailure111_SyslogParams(t *testing.T) {
+	e, err := NewEncoder(Config{StructuredData: "w@1", Params: true, IDs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ body, want string }{
+		{`{"msg":"hi\nthere","n":-3.5,"ok":true,"z":null,"o":{"a":1},"l":[1]}`, `[w@1 namespace="shop" n="-3.5" ok="true"] hi#012there`},
+		{`{"log":"a","message":"b","namespace":"evil","weir_id":"x","q]\" =":"]\"\\"}`, `[w@1 namespace="shop" q____="\]\"\\"] b`},
+		{`{"message":1,"a":"x"}`, `[w@1 namespace="shop" message="1" a="x"] {"message":1,"a":"x"}`},
+		{`{}`, `[w@1 namespace="shop"] {}`},
+	} {
+		b := record.NewBatch(nil)
+		sp := b.AppendString(c.body)
+		b.Add(record.Record{Body: sp, Source: sp, Flags: record.JSONObject | record.ValidUTF8, Stream: b.AddStream(record.StreamRef{
+			Stream: record.NewStream([]record.Attr{{Name: record.AttrNamespace, Value: "shop"}}, nil, nil)})})
+		b.Freeze()
+		part := record.NewPart(b, b.Live())
+		for range 2 {
+			_, got, _ := strings.Cut(string(e.Append(nil, []record.Part{part})), " - [")
+			if got != c.want[1:]+"\n" {
+				t.Errorf("%s:\n got [%s\nwant %s", c.body, got, c.want)
+			}
+		}
+		part.Finish()
+	}
+}
