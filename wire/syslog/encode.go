@@ -330,7 +330,7 @@ func (e *Encoder) params(body []byte) (text []byte) {
 		if esc {
 			name = json.Unescape(nil, name)
 		}
-		v := body[:0]
+		var v []byte
 		isText := e.rd.Kind() == '"'
 		switch e.rd.Kind() {
 		case '{', '[':
