@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // A form is a protocol with an encoding, as in otlp+gzip.
@@ -142,6 +144,17 @@ func send(ctx context.Context, hc *http.Client, url string, f form, b *body) (ok
 		return false, err
 	}
 	if f.proto == "grpc" && resp.StatusCode == 200 {
+		if len(answer) > 5 && answer[0] == 1 { // as compressed as the request was
+			z, err := gzip.NewReader(bytes.NewReader(answer[5:]))
+			if err != nil {
+				return false, err
+			}
+			message, err := io.ReadAll(z)
+			if err != nil {
+				return false, err
+			}
+			answer = append(answer[:5], message...)
+		}
 		status := resp.Trailer.Get("Grpc-Status")
 		if status == "" {
 			status = resp.Header.Get("Grpc-Status")
