@@ -40,6 +40,7 @@ type arrivals struct {
 	ids     map[string]struct{} // of Elasticsearch's documents
 	strange []string            // what nobody sent, the first few
 	batches int
+	records int
 }
 
 func newArrivals(t *testing.T, name string, senders int) *arrivals {
@@ -100,6 +101,7 @@ func (a *arrivals) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	lines := bytes.Split(bytes.TrimSuffix(body, []byte("\n")), []byte("\n"))
 	if !strings.HasSuffix(r.URL.Path, "_bulk") {
 		for _, l := range lines {
+			a.records++
 			a.got(textOf(l), l)
 		}
 		return

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,15 +28,23 @@ type pushedGateway struct {
 	stop                func() // the senders
 }
 
-// startPushed writes the configuration; more is added to it. %s in buffer's place.
+// newPushed writes the configuration; more is added to it. An empty state is a
+// directory of the test's.
 func newPushed(t *testing.T, state, buffer, more string) *pushedGateway {
 	t.Helper()
 	dir := t.TempDir()
 	if state == "" {
 		state = filepath.Join(dir, "state")
 	}
-	g := &pushedGateway{t: t, dir: dir, config: filepath.Join(dir, "weir.yaml"), stderr: filepath.Join(dir, "weir.stderr"), state: state, probe: freePort(t),
-		addrs: gatewayAddrs{freePort(t), freePort(t), freePort(t), freePort(t), freePort(t), freePort(t)}}
+	host := fmt.Sprintf("127.%d.%d.%d:", 2+rand.IntN(250), rand.IntN(250), 2+rand.IntN(250))
+	// An address that no connection begins at: while weir is dead nobody may take
+	// its ports, and no sender connect to itself.
+	port := func() string {
+		_, p, _ := net.SplitHostPort(freePort(t))
+		return host + p
+	}
+	g := &pushedGateway{t: t, dir: dir, config: filepath.Join(dir, "weir.yaml"), stderr: filepath.Join(dir, "weir.stderr"), state: state, probe: port(),
+		addrs: gatewayAddrs{port(), port(), port(), port(), port(), port()}}
 	g.senders = newPushers(&g.addrs)
 	g.elastic, g.lines = newArrivals(t, "elasticsearch", len(g.senders)), newArrivals(t, "jsonl", len(g.senders))
 	g.write(buffer, more)
