@@ -39,11 +39,11 @@ func (t target) url(f form) string {
 
 // load is what all clients did.
 type load struct {
-	raw, requests, again, cut atomic.Int64
-	mu                        sync.Mutex
-	latencies                 []time.Duration
-	acked                     [][]uint32 // per client and body: how often the answer was yes
-	err                       error
+	raw, requests, again atomic.Int64
+	mu                   sync.Mutex
+	latencies            []time.Duration
+	acked                [][]uint32 // per client and body: how often the answer was yes
+	err                  error
 }
 
 func (l *load) quantile(q float64) time.Duration {
