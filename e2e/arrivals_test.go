@@ -140,7 +140,7 @@ func (a *arrivals) missing(senders []*pusher) string {
 		for _, n := range s.ackedBatches() {
 			for k := n * perPush; k < (n+1)*perPush; k++ {
 				if k >= len(a.times[s.number]) || a.times[s.number][k] == 0 {
-					return fmt.Sprintf("%s: %s: record %d was acknowledged and has not come; strange: %.1000q\n", a.name, s.name, k, a.strange)
+					return fmt.Sprintf("%s: %s: record %d was acknowledged and has not come; what nobody sent: %.1000q\n", a.name, s.name, k, a.strange)
 				}
 			}
 		}

@@ -128,7 +128,7 @@ func (g *pushedGateway) settled() {
 	missing := ""
 	began := time.Now()
 	eventually(g.t, "all that was acknowledged is there", func() bool {
-		if time.Since(began) > 20*time.Second {
+		if time.Since(began) > patience() {
 			g.t.Fatalf("%s", missing)
 		}
 		missing = g.elastic.missing(g.senders) + g.lines.missing(g.senders)
