@@ -46,8 +46,8 @@ type client struct {
 
 type generation struct {
 	rt      *http.Transport
-	born    time.Time
-	version int // of the certificates
+	until   time.Time // when a new one takes its place
+	version int       // of the certificates
 }
 
 func newClient(conf HTTPConfig, u *url.URL) (*client, error) {
@@ -95,12 +95,12 @@ func (c *client) generation() (*generation, snapshot, error) {
 		return nil, snap, errClosed
 	}
 	if g := c.gen; g != nil {
-		if g.version >= snap.version && now.Sub(g.born) < c.conf.MaxConnAge {
+		if g.version >= snap.version && now.Before(g.until) {
 			return g, snap, nil
 		}
 		g.rt.CloseIdleConnections()
 	}
-	c.gen = &generation{rt: c.transport(snap), born: now, version: snap.version}
+	c.gen = &generation{rt: c.transport(snap), until: now.Add(c.conf.lifetime()), version: snap.version}
 	return c.gen, snap, nil
 }
 

@@ -530,7 +530,7 @@ func TestFailure88_NameIsLookedUpAgain(t *testing.T) {
 	res.set([]string{"127.0.0.2"}, nil)
 	send(false) // the connection is young
 	want(2, 0)
-	clk.add(61 * time.Second)
+	clk.add(73 * time.Second)
 	send(false) // and now it is not
 	want(2, 1)
 	res.set([]string{"127.0.0.1"}, nil)
@@ -545,11 +545,11 @@ func TestFailure88_NameIsLookedUpAgain(t *testing.T) {
 	}
 	// The first address refuses; the second answers.
 	res.set([]string{"127.0.0.3", "127.0.0.1"}, nil)
-	clk.add(61 * time.Second)
+	clk.add(73 * time.Second)
 	send(false)
 	want(old+1, 1)
 	res.set(nil, &net.DNSError{Err: "no such host", Name: "backend.test", IsNotFound: true})
-	clk.add(61 * time.Second)
+	clk.add(73 * time.Second)
 	send(true)
 	res.set(nil, nil)
 	send(true)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -56,7 +57,8 @@ type HTTPConfig struct {
 	// ProxyFromEnvironment makes HTTP(S)_PROXY and NO_PROXY count.
 	ProxyFromEnvironment bool
 	// MaxConnAge is how long a connection is used before a new one takes its
-	// place and the host is looked up again; default 5 min.
+	// place and the host is looked up again; default 5 min. Each connection
+	// draws its own age within a fifth of it (see lifetime).
 	MaxConnAge time.Duration
 	// Version of the program, for the User-Agent header.
 	Version string
@@ -189,6 +191,13 @@ func (a Auth) header(bearer string) string {
 		return "Basic " + base64.StdEncoding.EncodeToString([]byte(a.User+":"+string(a.Password)))
 	}
 	return ""
+}
+
+// lifetime draws the age at which a new connection is replaced: MaxConnAge give
+// or take a fifth, so that senders that connected at the same moment (after a
+// rollout or an outage) do not all come back at the same moment.
+func (c *HTTPConfig) lifetime() time.Duration {
+	return time.Duration(float64(c.MaxConnAge) * (0.8 + 0.4*rand.Float64()))
 }
 
 // userAgent is what the output calls itself.

@@ -48,7 +48,7 @@ type otlpGRPC struct {
 // grpcConn is one generation.
 type grpcConn struct {
 	conn    *grpc.ClientConn
-	born    time.Time
+	until   time.Time // when a new one takes its place
 	version int
 	users   int // calls under way, and one while it is the present generation
 }
@@ -109,7 +109,7 @@ func (o *otlpGRPC) acquire() (*grpcConn, snapshot, error) {
 	if o.closed {
 		return nil, snap, errClosed
 	}
-	if g := o.gen; g != nil && (g.version < snap.version || now.Sub(g.born) >= o.conf.MaxConnAge) {
+	if g := o.gen; g != nil && (g.version < snap.version || !now.Before(g.until)) {
 		if err := o.retire(); err != nil {
 			o.conf.Logger.Debug("closing an old connection failed", "url", o.shown, "error", err)
 		}
@@ -119,7 +119,7 @@ func (o *otlpGRPC) acquire() (*grpcConn, snapshot, error) {
 		if err != nil {
 			return nil, snap, err
 		}
-		o.gen = &grpcConn{conn: conn, born: now, version: snap.version, users: 1}
+		o.gen = &grpcConn{conn: conn, until: now.Add(o.conf.lifetime()), version: snap.version, users: 1}
 	}
 	o.gen.users++
 	return o.gen, snap, nil

@@ -34,7 +34,7 @@ type socket struct {
 // socketConn is a connection of a socket.
 type socketConn struct {
 	net.Conn
-	born    time.Time
+	until   time.Time // when a new one takes its place
 	era     int
 	version int    // of the certificates
 	in      []byte // what came; in[from:] is not read yet
@@ -110,7 +110,7 @@ func (s *socket) get(ctx context.Context) (*socketConn, error) {
 		c := s.idle[n-1]
 		s.idle = s.idle[:n-1]
 		s.mu.Unlock()
-		if c.version == snap.version && now.Sub(c.born) < s.conf.MaxConnAge && s.alive(c) {
+		if c.version == snap.version && now.Before(c.until) && s.alive(c) {
 			return c, nil
 		}
 		_ = c.Close() // an old one
@@ -156,7 +156,7 @@ func (s *socket) open(ctx context.Context, snap snapshot, now time.Time, era int
 		}
 		nc = t
 	}
-	c := &socketConn{Conn: nc, born: now, era: era, version: snap.version}
+	c := &socketConn{Conn: nc, until: now.Add(s.conf.lifetime()), era: era, version: snap.version}
 	if s.begin != nil {
 		if d, ok := ctx.Deadline(); ok {
 			_ = c.SetDeadline(d) // reading and writing will tell

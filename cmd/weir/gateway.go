@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/api"
 	"github.com/weirlog/weir/config"
 	"github.com/weirlog/weir/gateway"
@@ -175,17 +174,6 @@ func (p *process) pushedInput(cfg *config.Config, in config.Input) (*input, erro
 		return nil, err
 	}
 	return &input{made: time.Now(), settings: in.Settings, run: g, pushed: g}, nil
-}
-
-// pushTally adds up what became of everything that was pushed, and how many
-// records are under way.
-func (p *process) pushTally() (sum ack.Tally, waiting int64) {
-	for _, in := range p.pushedTo() {
-		t, n := in.Tally()
-		sum.Add(&t)
-		waiting += n
-	}
-	return sum, waiting
 }
 
 // pushedTo returns the inputs that are pushed to. The caller holds mu.
