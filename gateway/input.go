@@ -220,29 +220,15 @@ func (g *group) stop() {
 	g.wg.Wait()
 }
 
-// What HTTP servers allow.
-const (
-	headerPatience = 5 * time.Second
-	idlePatience   = 2 * time.Minute
-	maxHeader      = 32 << 10
-	maxStreams     = 250 // of a connection of HTTP/2 at a time
-)
-
 // http serves h on ln, with TLS if secure is not nil.
 func (g *group) http(ln net.Listener, h http.Handler, secure *tls.Config) {
 	log := g.in.cfg.Log
 	s := &http.Server{
 		Handler: h, TLSConfig: secure,
-		ReadHeaderTimeout: headerPatience, IdleTimeout: idlePatience, MaxHeaderBytes: maxHeader,
 		BaseContext: func(net.Listener) context.Context { return g.base },
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong
-		HTTP2:       &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-		Protocols:   new(http.Protocols),
 	}
-	s.Protocols.SetHTTP1(true)
-	s.Protocols.SetHTTP2(true)
-	s.Protocols.SetUnencryptedHTTP2(true) // gRPC without TLS
-	AgeConnections(s)
+	PrepareServer(s)
 	if g.in.cfg.Conns != nil {
 		ln = g.in.cfg.Conns.Listen(ln)
 	}

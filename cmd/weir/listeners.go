@@ -34,15 +34,10 @@ type listeners struct {
 
 // start serves on ln, with TLS if secure is not nil.
 func (l *listeners) start(s *http.Server, ln net.Listener, secure *tls.Config) {
-	s.ReadHeaderTimeout, s.IdleTimeout, s.MaxHeaderBytes = 5*time.Second, 2*time.Minute, 32<<10
 	s.BaseContext = func(net.Listener) context.Context { return l.base }
 	s.ErrorLog = slog.NewLogLogger(l.log.Handler(), slog.LevelDebug) // what clients do wrong
 	s.TLSConfig = secure
-	s.Protocols = new(http.Protocols)
-	s.Protocols.SetHTTP1(true)
-	s.Protocols.SetHTTP2(true)
-	s.Protocols.SetUnencryptedHTTP2(true) // gRPC without TLS
-	gateway.AgeConnections(s)
+	gateway.PrepareServer(s)
 	l.servers = append(l.servers, s)
 	l.wg.Go(func() {
 		var err error

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"sync"
 
 	"github.com/spf13/cobra"
 )
@@ -13,7 +14,7 @@ import (
 var release string
 
 // version returns the release, or what the build knows of its commit.
-func version() string {
+var version = sync.OnceValue(func() string {
 	if release != "" {
 		return release
 	}
@@ -31,7 +32,7 @@ func version() string {
 		}
 	}
 	return v + dirty
-}
+})
 
 func versionCommand() *cobra.Command {
 	var asJSON bool

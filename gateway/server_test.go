@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,7 +26,7 @@ func TestConnectionsAge(t *testing.T) {
 	s.Config.Protocols = new(http.Protocols)
 	s.Config.Protocols.SetHTTP1(true)
 	s.Config.Protocols.SetUnencryptedHTTP2(true)
-	ageConnections(s.Config, time.Minute, func() float64 { return 0.5 }, func() time.Time { return time.Unix(clock.Load(), 0) })
+	watchConnections(s.Config, time.Minute, func() float64 { return 0.5 }, func() time.Time { return time.Unix(clock.Load(), 0) })
 	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
 		if st == http.StateNew {
 			conns.Add(1)
@@ -70,5 +72,65 @@ func TestConnectionsAge(t *testing.T) {
 	}
 	if n := conns.Load() - before; n != 2 {
 		t.Errorf("%d connections over gRPC, want 2", n)
+	}
+}
+
+// A connection whose requests are given up again and again is closed long before
+// they all were made; one whose requests are answered, too, is not.
+func TestFailure109_RapidReset(t *testing.T) {
+	var asked atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if r.URL.Path == "/wait" {
+			<-r.Context().Done()
+		}
+	}))
+	PrepareServer(s.Config)
+	var conns atomic.Int64
+	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
+		if st == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	client := &http.Client{Transport: &http.Transport{Protocols: new(http.Protocols)}}
+	client.Transport.(*http.Transport).Protocols.SetUnencryptedHTTP2(true)
+	defer client.CloseIdleConnections()
+	ask := func(path string) error {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if path == "/wait" {
+			before := asked.Load()
+			go func() {
+				for asked.Load() == before && ctx.Err() == nil {
+					runtime.Gosched()
+				}
+				cancel()
+			}()
+		}
+		r, err := http.NewRequestWithContext(ctx, "GET", s.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Do(r)
+		if err != nil {
+			return err
+		}
+		return res.Body.Close()
+	}
+	for i := range 3 * maxGone { // every second is answered
+		if err := ask([]string{"/wait", "/"}[i%2]); i%2 == 1 && err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections of a client that gives up half of its requests, want 1", n)
+	}
+	for range 5 * maxGone {
+		_ = ask("/wait") // is given up
+	}
+	if n := conns.Load(); n < 4 || n > 6 {
+		t.Errorf("%d connections for %d requests given up, want one for about %d", n, 5*maxGone, maxGone)
 	}
 }
