@@ -15,19 +15,24 @@ import (
 // conn is a connection of a stream, with what came over it and is not decoded yet.
 // It is for one goroutine, but for wake.
 type conn struct {
-	net.Conn
-	s     *streams
-	id    Identity
-	addr  netip.Addr // invalid for a unix socket
-	peer  string     // its text, or ""
-	began time.Time
+	net.Conn          // what is spoken over; with TLS set by enter, under mu
+	raw      net.Conn // as it was accepted; it never changes
+	s        *streams
+	id       Identity
+	addr     netip.Addr // invalid for a unix socket
+	peer     string     // its text, or ""
+	began    time.Time
 
 	buf   []byte // what came; buf[from:] is not taken yet
 	from  int
 	since time.Time // of the first byte of buf[from:]
 	held  int64     // of the memory, for buf
+	owner holder    // for whom it is held
 	last  time.Time // until when the kernel's rest is read; zero: until further notice
-	read  int64     // bytes in all, for intake
+	read  int64     // bytes, for intake
+	spoke bool      // something has come
+
+	entered bool // enter has let it in
 
 	mu    sync.Mutex
 	woken bool
@@ -46,6 +51,9 @@ func (c *conn) enter(ctx context.Context) error {
 		err := t.HandshakeContext(hand)
 		cancel()
 		if err != nil {
+			if re := (tls.RecordHeaderError{}); errors.As(err, &re) {
+				err = errNoTLS
+			}
 			return fmt.Errorf("TLS: %w", err)
 		}
 		c.mu.Lock()
@@ -99,6 +107,12 @@ func (c *conn) until(t time.Time) {
 	_ = c.Conn.SetReadDeadline(t) // the read will tell
 }
 
+// close ends the connection: what there was to say has been said.
+func (c *conn) close() {
+	_ = c.Conn.Close()
+	_ = c.raw.Close() // also if TLS did not come to be
+}
+
 // data is what has not been taken yet.
 func (c *conn) data() []byte { return c.buf[c.from:] }
 
@@ -116,7 +130,7 @@ func (c *conn) drop(n int) {
 
 // free gives the buffer back.
 func (c *conn) free() {
-	c.s.cfg.Memory.used.Add(-c.held)
+	c.s.cfg.Memory.give(c.owner, c.held)
 	c.buf, c.from, c.held = nil, 0, 0
 }
 
@@ -133,16 +147,27 @@ func (c *conn) fill(ctx context.Context, deadline time.Time) error {
 			c.since = time.Now()
 		}
 		c.buf = c.buf[:len(c.buf)+n]
-		c.read += int64(n)
+		if c.read += int64(n); !c.spoke {
+			if c.spoke = true; c.s.tls == nil && helloLooks(c.buf) {
+				c.buf = c.buf[:0] // what there is of it makes no records
+				return errTLS
+			}
+		}
 		return nil
 	}
 	return err
 }
 
 // await is fill for data in which no message is whole yet: it waits as long as one
-// may take to come.
+// may take to come. Who is silent gives the buffer back.
 func (c *conn) await(ctx context.Context) error {
 	n := len(c.data())
+	if n == 0 && c.held > 0 {
+		if err := c.fill(ctx, time.Now().Add(gather)); !errors.Is(err, os.ErrDeadlineExceeded) || c.s.stopping.Load() {
+			return err
+		}
+		c.free()
+	}
 	deadline := time.Now().Add(c.s.conns.Idle)
 	if n > 0 {
 		deadline = c.since.Add(c.s.cfg.Limits.Patience + time.Duration(n/minBodyRate)*time.Second)
@@ -176,24 +201,9 @@ func (c *conn) grow(ctx context.Context) error {
 		size *= 2
 	}
 	if size > cap(c.buf) {
-		m := c.s.cfg.Memory
-		more := int64(size - cap(c.buf))
-		for tries := 0; ; tries++ {
-			used := m.used.Add(more)
-			if used <= m.limit || used == more+c.held || size == firstRead {
-				break
-			}
-			m.used.Add(-more)
-			if tries == 200 {
-				return errMemory
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(50 * time.Millisecond):
-			}
+		if err := c.hold(ctx, int64(size)); err != nil {
+			return err
 		}
-		c.held += more
 		fresh := make([]byte, n, size)
 		copy(fresh, c.data())
 		c.buf, c.from = fresh, 0
@@ -201,6 +211,29 @@ func (c *conn) grow(ctx context.Context) error {
 	}
 	copy(c.buf, c.data())
 	c.buf, c.from = c.buf[:n], 0
+	return nil
+}
+
+// hold makes sure that the buffer may have so many bytes: of the sender's share, but
+// for the little that everybody has.
+func (c *conn) hold(ctx context.Context, size int64) error {
+	if size <= firstRead {
+		return nil
+	}
+	if c.held == 0 {
+		c.owner = holder{c.id.Tenant, c.id.Name, c.addr}.known()
+	}
+	for tries := 0; !c.s.cfg.Memory.take(c.owner, size-c.held, c.held); tries++ {
+		if tries == 200 {
+			return errMemory
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	c.held = size
 	return nil
 }
 
@@ -238,14 +271,7 @@ func (c *conn) take(ctx context.Context, p []byte, decode func(u *intake) error)
 	began := time.Now()
 	for {
 		u := c.intake()
-		err := u.begin()
-		if err == nil {
-			u.body = u.b.Append(p)
-			if err = decode(u); err == nil {
-				_, err = u.take(ctx)
-			}
-		}
-		u.end(err, ctx.Err() != nil)
+		err := u.piece(ctx, p, decode)
 		status, _, after, _ := statusOf(err)
 		switch {
 		case err == nil:
@@ -265,6 +291,24 @@ func (c *conn) take(ctx context.Context, p []byte, decode func(u *intake) error)
 		}
 		wait = min(2*wait, time.Second)
 	}
+}
+
+// piece takes p, and gives back what that took, also if decode panics.
+func (u *intake) piece(ctx context.Context, p []byte, decode func(u *intake) error) error {
+	err := errors.New("panic")
+	defer func() { u.end(err, ctx.Err() != nil) }()
+	err = func() error {
+		if err := u.begin(); err != nil {
+			return err
+		}
+		u.body = u.b.Append(p)
+		if err := decode(u); err != nil {
+			return err
+		}
+		_, err := u.take(ctx)
+		return err
+	}()
+	return err
 }
 
 // refused tells of records that were left out: the sender cannot be told.

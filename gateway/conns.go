@@ -20,10 +20,12 @@ type ConnLimit struct {
 	mu    sync.Mutex
 	total int
 	by    map[netip.Prefix]map[*limitedConn]struct{} // the zero Prefix: unix sockets
-	told  time.Time
-	log   *slog.Logger
-	who   []any  // attributes of what is logged
-	busy  func() // called for each that is refused; may be nil
+	// suspects are addresses whose connections wait before they are heard
+	suspects map[netip.Prefix]*suspect
+	told     time.Time
+	log      *slog.Logger
+	who      []any  // attributes of what is logged
+	busy     func() // called for each that is refused; may be nil
 
 	refused, evicted atomic.Int64
 }
@@ -40,7 +42,7 @@ const tellEvery = 10 * time.Second
 func NewConnLimit(total, perIP int) *ConnLimit {
 	def(&total, 10_000)
 	def(&perIP, 1000)
-	return &ConnLimit{max: total, perIP: min(perIP, total), by: make(map[netip.Prefix]map[*limitedConn]struct{})}
+	return &ConnLimit{max: total, perIP: min(perIP, total), by: make(map[netip.Prefix]map[*limitedConn]struct{}), suspects: make(map[netip.Prefix]*suspect)}
 }
 
 // ConnStats are numbers of connections.
@@ -110,19 +112,26 @@ type limitedConn struct {
 	l    *ConnLimit
 	from netip.Prefix
 	last atomic.Int64 // when something came, Unix nanoseconds
-	// reading counts Reads that wait. With none, weir lets the sender wait: what it
-	// has sent would be lost with the connection.
+	// reading is 1 while weir waits for the sender. Else the sender waits for weir, and
+	// what it has sent would be lost with the connection.
 	reading atomic.Int32
 	gone    sync.Once
+	shut    chan struct{} // closed when it is gone
+
+	// Read's
+	wait time.Duration
+	buf  *[frameBuffer]byte
+	held []byte // of buf: read and not given on
 }
 
 // admit returns nil if there is no place.
 func (l *ConnLimit) admit(c net.Conn) *limitedConn {
-	lc := &limitedConn{Conn: c, l: l}
+	lc := &limitedConn{Conn: c, l: l, shut: make(chan struct{})}
 	if ap, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
 		lc.from = network(ap.Addr())
 	}
 	lc.last.Store(time.Now().UnixNano())
+	lc.reading.Store(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if lc.from.IsValid() && len(l.by[lc.from]) >= l.perIP || l.total >= l.max && !l.evict(lc.from) {
@@ -138,6 +147,7 @@ func (l *ConnLimit) admit(c net.Conn) *limitedConn {
 	}
 	l.by[lc.from][lc] = struct{}{}
 	l.total++
+	lc.wait = l.waitOf(lc.from, time.Now())
 	return lc
 }
 
@@ -175,6 +185,7 @@ func (l *ConnLimit) evict(from netip.Prefix) bool {
 // forget gives a place back. l.mu is held.
 func (l *ConnLimit) forget(c *limitedConn) {
 	c.gone.Do(func() {
+		close(c.shut)
 		l.total--
 		if delete(l.by[c.from], c); len(l.by[c.from]) == 0 {
 			delete(l.by, c.from)
@@ -182,13 +193,46 @@ func (l *ConnLimit) forget(c *limitedConn) {
 	})
 }
 
+// frameHeader is what a server of HTTP/2 without TLS asks for at a time, and
+// frameBuffer what it gets: two system calls for each small frame are most of the
+// frame's cost.
+const (
+	frameHeader = 9
+	frameBuffer = 4 << 10
+)
+
 // Read implements net.Conn.
 func (c *limitedConn) Read(p []byte) (int, error) {
-	c.reading.Add(1)
-	n, err := c.Conn.Read(p)
-	c.reading.Add(-1)
+	if c.wait > 0 {
+		select {
+		case <-time.After(c.wait):
+		case <-c.shut:
+		}
+		c.wait = 0
+	}
+	if len(c.held) > 0 {
+		n := copy(p, c.held)
+		c.held = c.held[n:]
+		return n, nil
+	}
+	ahead := len(p) == frameHeader
+	to := p
+	if ahead {
+		if c.buf == nil {
+			c.buf = new([frameBuffer]byte)
+		}
+		to = c.buf[:]
+	}
+	c.reading.Store(1)
+	n, err := c.Conn.Read(to)
+	c.reading.Store(0)
 	if n > 0 {
 		c.last.Store(time.Now().UnixNano())
+	}
+	if ahead {
+		c.held = to[:n]
+		n = copy(p, c.held)
+		c.held = c.held[n:]
 	}
 	return n, err
 }

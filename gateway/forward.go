@@ -104,12 +104,7 @@ func (f *forwardInput) serve(ctx context.Context, c *conn) error {
 			return err
 		}
 	}
-	d := f.decoders.Get().(*forward.Decoder)
 	join := &forward.Joiner{}
-	defer func() {
-		d.Join = nil
-		f.decoders.Put(d)
-	}()
 	var acks []byte
 	var ended error
 	seen := 0 // bytes of data that are whole messages
@@ -123,7 +118,7 @@ func (f *forwardInput) serve(ctx context.Context, c *conn) error {
 			more = n > 0
 			if seen > 0 && (!more || seen >= gatherBytes) {
 				acks = acks[:0]
-				if err := f.take(ctx, c, d, &join, c.data()[:seen], &acks); err != nil {
+				if err := f.take(ctx, c, &join, c.data()[:seen], &acks); err != nil {
 					return err
 				}
 				c.drop(seen)
@@ -148,17 +143,28 @@ func (f *forwardInput) serve(ctx context.Context, c *conn) error {
 
 // take hands over the messages that p is and appends the answers to them. After an
 // error those before the message at fault have been taken; they are answered.
-func (f *forwardInput) take(ctx context.Context, c *conn, d *forward.Decoder, join **forward.Joiner, p []byte, acks *[]byte) error {
+func (f *forwardInput) take(ctx context.Context, c *conn, join **forward.Joiner, p []byte, acks *[]byte) error {
+	var after *forward.Joiner // it is decoded again if there is no room
+	good := 0
 	decode := func(u *intake) error {
-		d.Join = (*join).Clone() // it is decoded again if there is no room
+		// What decompresses remembers megabytes: connections have none of their own,
+		// and only so many of them one at a time.
+		unpacking <- struct{}{}
+		defer func() { <-unpacking }()
+		d := f.decoders.Get().(*forward.Decoder)
+		after = (*join).Clone()
+		d.Join = after
 		var err error
 		u.out, err = d.Decode(u.b, u.body, u.id.Tenant, u.now)
-		if err != nil {
-			return malformed(err)
-		}
+		good = d.Good()
 		*acks = (*acks)[:0]
 		for _, s := range d.Chunks() {
 			*acks = forward.AppendAck(*acks, u.b.Bytes(s))
+		}
+		d.Join = nil
+		f.decoders.Put(d)
+		if err != nil {
+			return malformed(err)
 		}
 		if f.withIDs.IDs && hasIDs(u.b) {
 			u.c = f.withIDs
@@ -169,15 +175,15 @@ func (f *forwardInput) take(ctx context.Context, c *conn, d *forward.Decoder, jo
 	status, _, _, _ := statusOf(err)
 	if err == nil || status != 400 && status != 413 {
 		if err == nil {
-			*join = d.Join
+			*join = after
 		}
 		return err
 	}
-	if good := d.Good(); good > 0 {
+	if good > 0 {
 		if e := c.take(ctx, p[:good], decode); e != nil {
 			return errors.Join(err, e)
 		}
-		*join = d.Join
+		*join = after
 		if e := c.write(*acks); e != nil {
 			return errors.Join(err, e)
 		}

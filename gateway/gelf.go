@@ -31,7 +31,7 @@ func openGELF(in *Input, g *group) error {
 	in.wait()
 	cache := new(wire.StreamCache)
 	l := &in.listen
-	decoders := &sync.Pool{New: func() any { return gelf.NewDecoder(in.cfg.Limits.Records, cache) }}
+	decoders := &sync.Pool{New: func() any { return &gelfDecoder{Decoder: gelf.NewDecoder(in.cfg.Limits.Records, cache)} }}
 	serve := func(ctx context.Context, c *conn) error { return c.gelf(ctx, most, decoders) }
 	if l.TCP != "" {
 		ln, err := in.tcp("gelf_tcp", l.TCP)
@@ -55,6 +55,12 @@ func openGELF(in *Input, g *group) error {
 		g.stream(ln, nil, "gelf_unix", conf.Conns, serve)
 	}
 	return nil
+}
+
+// gelfDecoder is what reads a message, and decompresses it.
+type gelfDecoder struct {
+	*gelf.Decoder
+	zip gelf.Unzipper
 }
 
 // gelfPackets takes a message, or a chunk of one, a datagram.
@@ -101,10 +107,7 @@ func gelfRecord(u *intake, d *gelf.Decoder, s record.Span, flags record.Flags) e
 
 // gelf speaks GELF over a stream.
 func (c *conn) gelf(ctx context.Context, most int, decoders *sync.Pool) error {
-	d := decoders.Get().(*gelf.Decoder)
-	defer decoders.Put(d)
 	framer := gelf.Framer{Max: most}
-	var zip gelf.Unzipper
 	var frames []frame
 	return c.lines(ctx, func(p []byte, eof bool) (n, messages int) {
 		frames = frames[:0]
@@ -118,17 +121,22 @@ func (c *conn) gelf(ctx context.Context, most int, decoders *sync.Pool) error {
 			}
 			n += next
 		}
+		if n == 0 && cap(frames) > 64 {
+			frames = nil // who is silent holds nothing
+		}
 		return n, len(frames)
 	}, func(u *intake) error {
 		u.out = wire.Outcome{}
+		d := decoders.Get().(*gelfDecoder)
+		defer decoders.Put(d)
 		for _, f := range frames {
 			s := record.Span{Off: u.body.Off + uint32(f.from), Len: uint32(f.to - f.from)}
 			if p := u.b.Bytes(s); gelf.IsCompressed(p) && f.flags == 0 {
-				if plain, err := zip.Append(u.b, p, most); err == nil {
+				if plain, err := d.zip.Append(u.b, p, most); err == nil {
 					s = plain
 				}
 			}
-			if err := gelfRecord(u, d, s, f.flags); err != nil {
+			if err := gelfRecord(u, d.Decoder, s, f.flags); err != nil {
 				return malformed(err)
 			}
 		}

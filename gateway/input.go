@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -223,15 +222,11 @@ func (g *group) stop() {
 // http serves h on ln, with TLS if secure is not nil.
 func (g *group) http(ln net.Listener, h http.Handler, secure *tls.Config) {
 	log := g.in.cfg.Log
-	s := &http.Server{
-		Handler: h, TLSConfig: secure,
-		BaseContext: func(net.Listener) context.Context { return g.base },
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong
-	}
-	PrepareServer(s)
+	s := &http.Server{Handler: h, BaseContext: func(net.Listener) context.Context { return g.base }}
 	if g.in.cfg.Conns != nil {
 		ln = g.in.cfg.Conns.Listen(ln)
 	}
+	ln = PrepareHTTP(s, ln, secure, log, "input", g.in.cfg.Name)
 	g.add(func() {
 		var err error
 		if secure != nil {

@@ -235,7 +235,11 @@ func TestFailure109_ConnectionsAreShared(t *testing.T) {
 	l := NewConnLimit(100, 60)
 	var closed []string
 	dial := func(from string, port int) *limitedConn {
-		return l.admit(fakeConn{from: fmt.Sprintf("%s:%d", from, port), closed: &closed, once: new(sync.Once)})
+		c := l.admit(fakeConn{from: fmt.Sprintf("%s:%d", from, port), closed: &closed, once: new(sync.Once)})
+		if c != nil {
+			c.reading.Store(1)
+		}
+		return c
 	}
 	var conns []*limitedConn
 	for i := range 60 {
@@ -250,7 +254,9 @@ func TestFailure109_ConnectionsAreShared(t *testing.T) {
 			t.Fatal("refused too early")
 		}
 	}
-	conns[0].last.Store(2000) // the second has been silent for longest
+	conns[0].last.Store(2000) // the second has been silent for longest,
+	conns[2].last.Store(1)    // but for one that weir itself makes wait
+	conns[2].reading.Store(0)
 	c := dial("10.0.0.3", 1)
 	if c == nil || strings.Join(closed, " ") != "10.0.0.1:2" {
 		t.Fatalf("admitted %v, closed %v", c != nil, closed)

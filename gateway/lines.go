@@ -92,8 +92,6 @@ func sender(from string) *lines.Sender {
 
 // textLines takes lines. One longer than lines.MaxLine comes in pieces.
 func (c *conn) textLines(ctx context.Context, format lines.Format, decoders *sync.Pool) error {
-	d := decoders.Get().(*lines.Decoder)
-	defer decoders.Put(d)
 	from := sender(c.peer)
 	stream := record.NewStream(from.Attrs, nil, nil)
 	rest := false          // the line at hand has lost its beginning
@@ -126,7 +124,9 @@ func (c *conn) textLines(ctx context.Context, format lines.Format, decoders *syn
 		return 0, 0
 	}, func(u *intake) error {
 		if flags == 0 {
+			d := decoders.Get().(*lines.Decoder)
 			out, err := d.Decode(u.b, u.body, format, from, u.id.Tenant, u.now)
+			decoders.Put(d)
 			u.out = out
 			if err != nil {
 				return malformed(err)

@@ -1,12 +1,16 @@
 package gateway
 
 import (
-	"context"
+	"bytes"
 	"crypto/tls"
-	"math/rand/v2"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
 	"net"
 	"net/http"
-	"sync/atomic"
+	"strings"
+	"sync"
 	"time"
 )
 
@@ -18,79 +22,113 @@ const (
 	// maxStreams is how many requests a connection of HTTP/2 may have at a time:
 	// the least that RFC 9113 §6.5.2 recommends. Four times as many wait at most.
 	maxStreams = 100
-	// maxGone is how many requests of a connection of HTTP/2 may be given up, over
-	// those that are answered, before it is closed.
-	maxGone = 100
-	// connAge is how long a connection over HTTP is used, a tenth more or less: so
-	// senders that keep theirs for ever find gateways that have come since, and do
-	// not all look for them at the same time.
-	connAge = 10 * time.Minute
 )
 
-// PrepareServer sets what all HTTP servers of weir have in common, before they
-// serve; s.Handler is there. It takes HTTP/1.1 and HTTP/2, with and without TLS
-// (gRPC), bounds headers, idle time and streams, and ends two kinds of connections:
-//
-//   - old ones, with the answer to a request, after which HTTP/1.1 closes and HTTP/2
-//     says GOAWAY; what is under way ends as ever;
-//   - those of HTTP/2 that ask and do not wait for the answer, again and again
-//     ("rapid reset", CVE-2023-44487): each costs the server a request and the client
-//     next to nothing.
-func PrepareServer(s *http.Server) {
+// PrepareHTTP gives the server the limits that all listeners have, and both
+// versions of HTTP, with TLS if secure is not nil. What goes wrong with TLS is
+// told, at most every ten seconds, with these attributes; what else clients do
+// wrong is for debugging. It comes last, when the server's Handler is there, and
+// returns the listener to serve on.
+func PrepareHTTP(s *http.Server, ln net.Listener, secure *tls.Config, to *slog.Logger, attrs ...any) net.Listener {
+	s.TLSConfig = secure
 	s.ReadHeaderTimeout, s.IdleTimeout, s.MaxHeaderBytes = headerPatience, idlePatience, maxHeader
 	s.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams}
 	s.Protocols = new(http.Protocols)
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetHTTP2(true)
-	s.Protocols.SetUnencryptedHTTP2(true)
-	watchConnections(s, connAge, rand.Float64, time.Now)
-}
-
-type watchedKey struct{}
-
-// watched is a connection as PrepareServer knows it.
-type watched struct {
-	conn   net.Conn
-	retire time.Time
-	gone   atomic.Int32 // requests given up, less those answered
-}
-
-func watchConnections(s *http.Server, age time.Duration, random func() float64, now func() time.Time) {
-	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		return context.WithValue(ctx, watchedKey{}, &watched{conn: c, retire: now().Add(time.Duration(float64(age) * (0.9 + 0.2*random())))})
+	s.Protocols.SetUnencryptedHTTP2(true) // gRPC without TLS
+	t := &tlsTrouble{log: to, attrs: attrs}
+	s.ErrorLog = log.New(t, "", 0)
+	AgeConnections(s)
+	if secure == nil {
+		ln = &plainListener{ln, t}
 	}
-	next := s.Handler
-	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, _ := r.Context().Value(watchedKey{}).(*watched)
-		if c == nil {
-			next.ServeHTTP(w, r)
-			return
-		}
-		if now().After(c.retire) {
-			w.Header().Set("Connection", "close")
-		}
-		if r.ProtoMajor < 2 {
-			next.ServeHTTP(w, r)
-			return
-		}
-		if r.Context().Err() == nil {
-			next.ServeHTTP(w, r)
-		}
-		if r.Context().Err() != nil {
-			if c.gone.Add(1) > maxGone {
-				c.abort()
-			}
-		} else if c.gone.Load() > 0 {
-			c.gone.Add(-1)
-		}
-	})
+	return ln
 }
 
-// abort closes the connection without a word.
-func (c *watched) abort() {
-	if t, ok := c.conn.(*tls.Conn); ok {
-		abort(t.NetConn()) // TLS would say goodbye, and wait for it to be heard
-		return
+// tlsTrouble tells of clients with which TLS does not come to be: they see nothing
+// but a closed connection, and whoever looks for their logs finds nothing either.
+type tlsTrouble struct {
+	log   *slog.Logger
+	attrs []any
+
+	mu   sync.Mutex
+	last time.Time
+	n    int64
+}
+
+// Write takes a line of net/http's.
+func (t *tlsTrouble) Write(p []byte) (int, error) {
+	line := strings.TrimSpace(string(p))
+	if rest, ok := strings.CutPrefix(line, "http: TLS handshake error from "); ok {
+		address, why, _ := strings.Cut(rest, ": ")
+		// Probes of load balancers open connections and close them.
+		if why != "EOF" && !strings.HasSuffix(why, "connection reset by peer") {
+			t.tell(address, why)
+			return len(p), nil
+		}
 	}
-	abort(c.conn)
+	t.log.Debug("http server", append(t.attrs[:len(t.attrs):len(t.attrs)], "message", line)...)
+	return len(p), nil
+}
+
+func (t *tlsTrouble) tell(address, why string) {
+	t.mu.Lock()
+	now := time.Now()
+	t.n++
+	n, due := t.n, now.Sub(t.last) >= tellEvery
+	if due {
+		t.last = now
+	}
+	t.mu.Unlock()
+	if due {
+		t.log.Warn("TLS failed with a client", append(t.attrs[:len(t.attrs):len(t.attrs)], "address", address, "error", why, "failed_so_far", n)...)
+	}
+}
+
+// errTLS is what is said of a client that speaks TLS where there is none.
+var errTLS = errors.New("the client speaks TLS, and this listener has none: give it tls, or turn TLS off at the client")
+
+// errNoTLS is what is said of one that should.
+var errNoTLS = errors.New("the client does not speak TLS, and this listener does: turn TLS on at the client")
+
+// helloLooks reports whether p is how TLS begins: a record of a handshake.
+func helloLooks(p []byte) bool {
+	return len(p) >= 3 && bytes.HasPrefix(p, []byte{0x16, 3}) && p[2] <= 4
+}
+
+// plainListener is one without TLS that says so if a client has some.
+type plainListener struct {
+	net.Listener
+	t *tlsTrouble
+}
+
+func (l *plainListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &plainConn{Conn: c, t: l.t}, nil
+}
+
+// plainConn looks at what comes first.
+type plainConn struct {
+	net.Conn
+	t    *tlsTrouble
+	seen bool // for one goroutine: nobody else reads before the first Read has returned
+}
+
+func (c *plainConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if !c.seen && n > 0 {
+		c.seen = true
+		if helloLooks(p[:n]) {
+			c.t.tell(c.RemoteAddr().String(), errTLS.Error())
+			// What clients of TLS make a message of: "server gave HTTP response to HTTPS client".
+			_ = c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+			_, _ = io.WriteString(c.Conn, "HTTP/1.0 400 Bad Request\r\n\r\nThis listener has no TLS.\n")
+			return 0, io.EOF
+		}
+	}
+	return n, err
 }

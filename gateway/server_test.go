@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,7 +27,7 @@ func TestConnectionsAge(t *testing.T) {
 	s.Config.Protocols = new(http.Protocols)
 	s.Config.Protocols.SetHTTP1(true)
 	s.Config.Protocols.SetUnencryptedHTTP2(true)
-	watchConnections(s.Config, time.Minute, func() float64 { return 0.5 }, func() time.Time { return time.Unix(clock.Load(), 0) })
+	ageConnections(s.Config, time.Minute, func() float64 { return 0.5 }, func() time.Time { return time.Unix(clock.Load(), 0) })
 	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
 		if st == http.StateNew {
 			conns.Add(1)
@@ -85,7 +86,7 @@ func TestFailure109_RapidReset(t *testing.T) {
 			<-r.Context().Done()
 		}
 	}))
-	PrepareServer(s.Config)
+	s.Listener = PrepareHTTP(s.Config, s.Listener, nil, slog.New(slog.DiscardHandler))
 	var conns atomic.Int64
 	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
 		if st == http.StateNew {

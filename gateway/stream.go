@@ -22,7 +22,7 @@ import (
 // defaults.
 type Conns struct {
 	// Max is how many there may be, PerIP how many from one address; default 4 096
-	// and 1 024. One too many is closed at once.
+	// and 1 024; see ConnLimit.
 	Max, PerIP int
 	// Idle is how long one may be silent between messages; default 10 min. A
 	// message that has begun has Limits.Patience to come, and a second more for
@@ -75,9 +75,6 @@ type streams struct {
 
 	mu   sync.Mutex
 	open map[*conn]struct{}
-	byIP map[netip.Addr]int
-	shut int64 // connections refused for their number
-	told time.Time
 
 	cut     int64 // connections closed for what they did, of which toldCut was told last
 	toldCut time.Time
@@ -86,9 +83,13 @@ type streams struct {
 // stream adds a listener to the group; protocol names its statistics.
 func (g *group) stream(ln net.Listener, secure *tls.Config, protocol string, conns Conns, serve func(context.Context, *conn) error) {
 	s := &streams{
-		in: g.in, conns: conns.withDefaults(), ln: ln, tls: secure, counters: g.in.stats.of(protocol), serve: serve,
-		open: make(map[*conn]struct{}), byIP: make(map[netip.Addr]int),
+		in: g.in, conns: conns.withDefaults(), tls: secure, counters: g.in.stats.of(protocol), serve: serve,
+		open: make(map[*conn]struct{}),
 	}
+	limit := NewConnLimit(s.conns.Max, s.conns.PerIP)
+	limit.Log(g.in.cfg.Log, "input", g.in.cfg.Name)
+	limit.busy = func() { s.counters.results[pushBusy].Add(1) }
+	s.ln = limit.Listen(ln)
 	cfg := g.in.cfg
 	cfg.IDs = false // see forward, which has chunks, for when there are ids
 	s.cfg = &cfg
@@ -154,7 +155,7 @@ func (s *streams) accept() {
 			continue
 		}
 		wait = 5 * time.Millisecond
-		c := &conn{Conn: nc, s: s, began: time.Now()}
+		c := &conn{Conn: nc, raw: nc, s: s, began: time.Now()}
 		if ap, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil {
 			c.addr = ap.Addr().Unmap().WithZone("")
 			c.peer = c.addr.String()
@@ -167,27 +168,14 @@ func (s *streams) accept() {
 	}
 }
 
-// enter counts the connection, unless there are too many.
+// enter lets stop know of the connection, unless it is too late.
 func (s *streams) enter(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping.Load() {
 		return false
 	}
-	if len(s.open) >= s.conns.Max || c.addr.IsValid() && s.byIP[c.addr] >= s.conns.PerIP {
-		s.shut++
-		s.counters.results[pushBusy].Add(1)
-		if now := time.Now(); now.Sub(s.told) > 10*time.Second {
-			s.told = now
-			s.cfg.Log.Warn("connections are refused: there are too many", "input", s.cfg.Name, "open", len(s.open), "address", c.peer,
-				"of_address", s.byIP[c.addr], "refused", s.shut)
-		}
-		return false
-	}
 	s.open[c] = struct{}{}
-	if c.addr.IsValid() {
-		s.byIP[c.addr]++
-	}
 	return true
 }
 
@@ -195,22 +183,12 @@ func (s *streams) leave(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, c)
-	if s.byIP[c.addr]--; s.byIP[c.addr] <= 0 {
-		delete(s.byIP, c.addr)
-	}
-}
-
-// Open returns how many connections there are.
-func (s *streams) Open() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.open)
 }
 
 func (s *streams) run(c *conn) {
 	defer s.leave(c)
 	defer c.free()
-	defer func() { _ = c.Close() }() // whatever there was to say has been said
+	defer c.close()
 	defer func() {
 		if v := recover(); v != nil {
 			s.cfg.Log.Error("a connection made the program panic", "input", s.cfg.Name, "panic", v, "stack", string(debug.Stack()))
@@ -218,21 +196,26 @@ func (s *streams) run(c *conn) {
 	}()
 	err := c.enter(s.ctx)
 	if err == nil {
+		c.entered = true
 		err = s.serve(s.ctx, c)
 	}
 	switch {
-	case err == nil, errors.Is(err, io.EOF), s.stopping.Load(), errors.Is(err, errIdle), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case err == nil, errors.Is(err, io.EOF), s.stopping.Load(), errors.Is(err, errIdle), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
+		errors.Is(err, net.ErrClosed): // it gave up its place
 		return
 	}
 	var ae *AuthError
-	if errors.As(err, &ae) {
+	switch {
+	case errors.Is(err, errTLS), errors.Is(err, errNoTLS):
+		s.counters.results[pushMalformed].Add(1)
+	case errors.As(err, &ae), !c.entered:
 		s.counters.results[pushDenied].Add(1)
 	}
 	// Who is cut in thousands must not fill the log too.
 	s.mu.Lock()
 	now := time.Now()
 	level := slog.LevelDebug
-	if s.cut++; now.Sub(s.toldCut) > 10*time.Second {
+	if s.cut++; now.Sub(s.toldCut) > tellEvery {
 		s.toldCut, level = now, slog.LevelWarn
 	}
 	cut := s.cut
@@ -263,7 +246,7 @@ func (s *streams) stop(patience context.Context) {
 	s.cancel()
 	s.mu.Lock()
 	for c := range s.open {
-		_ = c.Close()
+		abort(c.raw) // without the goodbye of TLS, for which somebody would have to listen
 	}
 	s.mu.Unlock()
 	<-done

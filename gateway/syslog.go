@@ -128,8 +128,6 @@ const maxFrames = 16384
 
 // syslog speaks syslog over a stream.
 func (c *conn) syslog(ctx context.Context, conf *SyslogConfig, decoders *sync.Pool) error {
-	d := decoders.Get().(*syslog.Decoder)
-	defer decoders.Put(d)
 	framer := syslog.Framer{Max: conf.MaxMessage}
 	var frames []frame
 	host := c.peer
@@ -149,8 +147,13 @@ func (c *conn) syslog(ctx context.Context, conf *SyslogConfig, decoders *sync.Po
 			}
 			n += f.Next
 		}
+		if n == 0 && cap(frames) > 64 {
+			frames = nil // who is silent holds nothing
+		}
 		return n, len(frames)
 	}, func(u *intake) error {
+		d := decoders.Get().(*syslog.Decoder)
+		defer decoders.Put(d) // it begins anew, whatever happened
 		d.Begin(u.b, host, u.id.Tenant, u.now)
 		for _, f := range frames {
 			s := record.Span{Off: u.body.Off + uint32(f.from), Len: uint32(f.to - f.from)}

@@ -35,9 +35,7 @@ type listeners struct {
 // start serves on ln, with TLS if secure is not nil.
 func (l *listeners) start(s *http.Server, ln net.Listener, secure *tls.Config) {
 	s.BaseContext = func(net.Listener) context.Context { return l.base }
-	s.ErrorLog = slog.NewLogLogger(l.log.Handler(), slog.LevelDebug) // what clients do wrong
-	s.TLSConfig = secure
-	gateway.PrepareServer(s)
+	ln = gateway.PrepareHTTP(s, ln, secure, l.log, "listener", ln.Addr().String())
 	l.servers = append(l.servers, s)
 	l.wg.Go(func() {
 		var err error

@@ -147,6 +147,7 @@ func (p *process) run(ctx context.Context) error {
 	p.log.Debug("memory budget for records", "bytes", limit, "from", how)
 
 	p.conns = connLimit(&cfg.Listen.Limits)
+	p.conns.Log(p.log, "listener", "http")
 	p.starting("the store is being opened")
 	defer p.closeStore() // last, after everything that uses it
 	side, err := p.serve(ctx)
