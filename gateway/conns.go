@@ -151,24 +151,18 @@ func (l *ConnLimit) admit(c net.Conn) *limitedConn {
 	return lc
 }
 
-// evict takes a place from one of the addresses with the most, unless from is one
-// of them.
+// evict takes a place from the address with the most that has a connection which
+// can be cut, if it has more than from.
 func (l *ConnLimit) evict(from netip.Prefix) bool {
-	most := 0
-	for _, conns := range l.by {
-		most = max(most, len(conns))
-	}
-	if most <= len(l.by[from]) {
-		return false
-	}
 	var oldest *limitedConn
+	most := len(l.by[from]) + 1
 	for _, conns := range l.by {
 		if len(conns) < most {
 			continue
 		}
 		for c := range conns {
-			if c.reading.Load() > 0 && (oldest == nil || c.last.Load() < oldest.last.Load()) {
-				oldest = c
+			if c.reading.Load() > 0 && (oldest == nil || len(conns) > most || c.last.Load() < oldest.last.Load()) {
+				oldest, most = c, len(conns)
 			}
 		}
 	}
