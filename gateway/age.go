@@ -18,15 +18,21 @@ const (
 	// maxGone is how many requests of a connection of HTTP/2 may be given up, over
 	// those that are answered, before it is closed.
 	maxGone = 50
+	// maxBusy is how many requests of HTTP/2 a server answers at a time; beyond it
+	// connections with more than fairBusy of them are closed. Each costs some 15 KiB
+	// before anything of its body is read, and a connection may have 100.
+	maxBusy  = 2048
+	fairBusy = 16
 )
 
-// AgeConnections makes the server end two kinds of connections:
+// AgeConnections makes the server end three kinds of connections:
 //
 //   - old ones, with the answer to a request, after which HTTP/1.1 closes and HTTP/2
 //     says GOAWAY; what is under way ends as ever;
 //   - those of HTTP/2 that ask and do not wait for the answer, again and again
 //     ("rapid reset", CVE-2023-44487): each costs the server a request and the client
-//     next to nothing. Others from the same address have to wait then, see suspect.
+//     next to nothing. Others from the same address have to wait then, see suspect;
+//   - those of HTTP/2 with many requests under way while all together have too many.
 //
 // It comes last, when the server's Handler is there.
 func AgeConnections(s *http.Server) { ageConnections(s, connAge, rand.Float64, time.Now) }
@@ -38,6 +44,7 @@ type aged struct {
 	conn   net.Conn
 	retire time.Time
 	gone   atomic.Int32 // requests given up, less those answered
+	busy   atomic.Int32 // requests under way
 }
 
 func ageConnections(s *http.Server, age time.Duration, random func() float64, now func() time.Time) {
@@ -45,6 +52,7 @@ func ageConnections(s *http.Server, age time.Duration, random func() float64, no
 		return context.WithValue(ctx, agedKey{}, &aged{conn: c, retire: now().Add(time.Duration(float64(age) * (0.9 + 0.2*random())))})
 	}
 	next := s.Handler
+	var busy atomic.Int32 // of all connections
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, _ := r.Context().Value(agedKey{}).(*aged)
 		if c == nil {
@@ -56,6 +64,11 @@ func ageConnections(s *http.Server, age time.Duration, random func() float64, no
 		}
 		if r.ProtoMajor < 2 {
 			next.ServeHTTP(w, r)
+			return
+		}
+		defer func() { busy.Add(-1); c.busy.Add(-1) }()
+		if n := c.busy.Add(1); busy.Add(1) > maxBusy && n > fairBusy {
+			c.abort(now())
 			return
 		}
 		if r.Context().Err() == nil {

@@ -22,6 +22,9 @@ const (
 	// maxStreams is how many requests a connection of HTTP/2 may have at a time:
 	// the least that RFC 9113 §6.5.2 recommends. Four times as many wait at most.
 	maxStreams = 100
+	// maxUnread is what a connection of HTTP/2 may send of bodies that nobody reads
+	// yet, in bytes. It is not counted as memory of pushes.
+	maxUnread = 256 << 10
 )
 
 // PrepareHTTP gives the server the limits that all listeners have, and both
@@ -32,7 +35,7 @@ const (
 func PrepareHTTP(s *http.Server, ln net.Listener, secure *tls.Config, to *slog.Logger, attrs ...any) net.Listener {
 	s.TLSConfig = secure
 	s.ReadHeaderTimeout, s.IdleTimeout, s.MaxHeaderBytes = headerPatience, idlePatience, maxHeader
-	s.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams}
+	s.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: maxUnread, MaxReceiveBufferPerStream: maxUnread}
 	s.Protocols = new(http.Protocols)
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetHTTP2(true)

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -134,4 +135,67 @@ func TestFailure109_RapidReset(t *testing.T) {
 	if n := conns.Load(); n < 4 || n > 6 {
 		t.Errorf("%d connections for %d requests given up, want one for about %d", n, 5*maxGone, maxGone)
 	}
+}
+
+// Connections with very many requests under way are closed while all together have
+// too many; who has few is served.
+func TestFailure109_ManyRequestsAtOnce(t *testing.T) {
+	var under atomic.Int64
+	end := make(chan struct{})
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/wait" {
+			under.Add(1)
+			defer under.Add(-1)
+			select {
+			case <-end:
+			case <-r.Context().Done():
+			}
+		}
+	}))
+	s.Listener = PrepareHTTP(s.Config, s.Listener, nil, slog.New(slog.DiscardHandler))
+	s.Start()
+	defer s.Close()
+	dial := func() *http.Client {
+		tr := &http.Transport{Protocols: new(http.Protocols)}
+		tr.Protocols.SetUnencryptedHTTP2(true)
+		t.Cleanup(tr.CloseIdleConnections)
+		return &http.Client{Transport: tr}
+	}
+	ask := func(c *http.Client, path string) error {
+		res, err := c.Get(s.URL + path)
+		if err != nil {
+			return err
+		}
+		return res.Body.Close()
+	}
+	var wg sync.WaitGroup
+	var cut atomic.Int64
+	first := dial()
+	wg.Go(func() { // few under way
+		if err := ask(first, "/wait"); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "the first waits", func() bool { return under.Load() == 1 })
+	const conns = maxBusy/maxStreams + 10
+	for range conns {
+		c := dial()
+		for range maxStreams {
+			wg.Go(func() {
+				if ask(c, "/wait") != nil {
+					cut.Add(1)
+				}
+			})
+		}
+	}
+	eventually(t, "some are cut", func() bool { return cut.Load() > 0 })
+	if err := ask(dial(), "/"); err != nil {
+		t.Errorf("who has few requests: %v", err)
+	}
+	if n := under.Load(); n > maxBusy {
+		t.Errorf("%d requests under way", n)
+	}
+	close(end)
+	wg.Wait()
+	t.Logf("%d of %d cut", cut.Load(), conns*maxStreams)
 }
