@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -53,13 +54,40 @@ func TestFailure112_OpenListenersAreRefused(t *testing.T) {
 		open + "tls: {cert: c, key: k, client_ca: a, client_auth: optional}}":                       false,
 		open + "tls: {cert: c, key: k, client_ca: a, client_auth: optional}, users: [{token: t1}]}": true,
 	} {
-		_, _, err := load(text)
-		if (err == nil) != ok {
-			t.Errorf("%s: %v", text, err)
+		starts(t, text, ok)
+	}
+	const optional = "tls: {cert: c, key: k, client_ca: a, client_auth: optional}"
+	for address, local := range map[string]bool{
+		"127.0.0.1:1": true, "127.1.2.3:1": true, "[::1]:1": true, "localhost:1": true, "[::ffff:127.0.0.1]:1": true,
+		"0.0.0.0:1": false, ":1": false, "[::]:1": false, "[::ffff:0.0.0.0]:1": false, "[fe80::1%lo]:1": false, "gateway:1": false, "10.0.0.1:1": false,
+		"localhost.example:1": false, "127.0.0.1.example:1": false,
+	} {
+		for _, input := range []string{"otlp: {http: '%s'", "otlp: {grpc: '%s'", "loki: {http: '%s'", "forward: {tcp: '%s'", "syslog: {tcp: '%s'", "gelf: {tcp: '%s'", "socket: {tcp: '%s'"} {
+			text := "inputs: {" + fmt.Sprintf(input, address)
+			starts(t, text+"}}", local)
+			starts(t, text+", insecure: true}}", true)
+			starts(t, text+", "+optional+"}}", false)
+			starts(t, text+", tls: {cert: c, key: k, client_ca: a}}}", true)
+			starts(t, text+"}}\nlisten: {users: [{address: 10.0.0.0/8}]}", true)
 		}
-		if err != nil && !strings.Contains(err.Error(), "weir.yaml:1:") {
-			t.Errorf("%s: no place: %v", text, err)
+		for _, input := range []string{"syslog: {udp: '%s'", "gelf: {udp: '%s'", "socket: {udp: '%s'"} {
+			text := "inputs: {" + fmt.Sprintf(input, address)
+			starts(t, text+"}}", local)
+			starts(t, text+"}}\nlisten: {users: [{address: 10.0.0.0/8}]}", local) // anybody can say so
 		}
+		starts(t, "inputs: {forward: {shared_key: k, tcp: '"+address+"'}}", true)
+	}
+}
+
+// starts checks whether a configuration is one.
+func starts(t *testing.T, text string, ok bool) {
+	t.Helper()
+	_, _, err := load(text)
+	if (err == nil) != ok {
+		t.Errorf("%s: %v", text, err)
+	}
+	if err != nil && !strings.Contains(err.Error(), "weir.yaml:1:") {
+		t.Errorf("%s: no place: %v", text, err)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 
 // Streams is what inputs over TCP, UDP and unix sockets have in common.
 type Streams struct {
-	TCP      Address           `yaml:"tcp" doc:"Address to listen on over TCP, with TLS if tls is given; off if empty. Beyond loopback it needs tls.client_ca or insecure: true."`
+	TCP      Address           `yaml:"tcp" doc:"Address to listen on over TCP, with TLS if tls is given; off if empty. Beyond loopback it needs listen.users, tls.client_ca or insecure: true."`
 	UDP      Address           `yaml:"udp" doc:"Address to listen on over UDP; off if empty. What nobody can tell senders is only counted: UDP is best effort. Beyond loopback it needs insecure: true."`
 	Unix     Path              `yaml:"unix" doc:"Path of a unix socket to listen on; off if empty."`
 	UnixMode FileMode          `yaml:"unix_mode" default:"0660" doc:"Mode of that socket's file."`
@@ -68,8 +68,8 @@ func (k *checker) streams(p string, s *Streams, known bool) {
 	case t.Cert != "" && s.TCP == "":
 		k.err(p+".tls", "is for tcp, which is off")
 	}
-	if s.TCP != "" && !s.TCP.Loopback() && !known && t.ClientCA == "" && !s.Insecure {
-		k.err(p+".tcp", "anyone who reaches %s could write logs: nobody is asked who it is", s.TCP).Hint = "listen on 127.0.0.1, give tls.client_ca, or say insecure: true"
+	if s.TCP != "" && !s.TCP.Loopback() && !known && len(k.cfg.Listen.Users) == 0 && t.ClientCA == "" && !s.Insecure {
+		k.err(p+".tcp", "anyone who reaches %s could write logs: nobody is asked who it is", s.TCP).Hint = "listen on 127.0.0.1, give tls.client_ca or listen.users (by certificate, pod or address), or say insecure: true"
 	}
 	if s.UDP != "" && !s.UDP.Loopback() && !s.Insecure {
 		k.err(p+".udp", "anyone who reaches %s could write logs: UDP shows nobody's name", s.UDP).Hint = "listen on 127.0.0.1, or say insecure: true"

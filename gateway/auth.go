@@ -384,6 +384,9 @@ func (a *Auth) find(ctx context.Context, r *rules, c *Credentials) (u *User, w W
 			}
 		}
 	}
+	if c.Known != nil {
+		return &User{Name: c.Known.Name, Tenant: c.Known.Tenant, Scopes: []string{ScopeIngest}}, w, nil
+	}
 	return nil, w, errNoCredentials
 }
 

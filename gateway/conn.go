@@ -60,15 +60,30 @@ func (c *conn) enter(ctx context.Context) error {
 		c.Conn = t
 		c.mu.Unlock()
 	}
+	if c.s.in.shakes {
+		return nil // the protocol asks first
+	}
+	return c.authenticate(ctx, nil)
+}
+
+// authenticate finds out who it is; known is what the protocol knows of that.
+func (c *conn) authenticate(ctx context.Context, known *Identity) error {
 	if c.s.cfg.Auth == nil {
 		return nil
 	}
-	id, err := c.s.cfg.Auth.Authenticate(ctx, c.credentials(), ScopeIngest)
+	cr := c.credentials()
+	if cr.Known = known; known == nil && !c.addr.IsValid() {
+		cr.Known = &local
+	}
+	id, err := c.s.cfg.Auth.Authenticate(ctx, cr, ScopeIngest)
 	if err == nil {
 		c.id = id
 	}
 	return err
 }
+
+// local is who may open a unix socket: its file's permissions say who that is.
+var local = Identity{Name: "unix socket"}
 
 // credentials are what the connection itself shows.
 func (c *conn) credentials() Credentials {

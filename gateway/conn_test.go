@@ -5,11 +5,14 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weirlog/weir/wire/forward"
 )
 
 // dialFrom dials from another address of this host.
@@ -120,7 +123,7 @@ func TestPanicsHoldNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	in.sink.Store(&pipeSink{sink: &pipe{}, tally: in.tally})
-	s := &streams{cfg: &in.cfg, counters: in.stats.of("x")}
+	s := &streams{in: in, cfg: &in.cfg, counters: in.stats.of("x")}
 	c := &conn{s: s}
 	func() {
 		defer func() { recover() }()
@@ -133,5 +136,58 @@ func TestPanicsHoldNothing(t *testing.T) {
 	}()
 	if n := memory.Used(); n != 0 {
 		t.Errorf("%d bytes are held for ever", n)
+	}
+}
+
+// What a protocol or a unix socket shows by itself counts beside listen.users: those
+// have tokens for HTTP, which forward cannot show.
+func TestSharedKeyBesideUsers(t *testing.T) {
+	for _, tenants := range []bool{false, true} {
+		u := User{Name: "app", Secret: NewSecret("t1")}
+		if tenants {
+			u.Tenant = "a"
+		}
+		auth, err := NewAuth(AuthConfig{Users: []User{u}, Tenants: tenants})
+		if err != nil {
+			t.Fatal(err)
+		}
+		shake := func(conf *ForwardConfig, user, password string) (let bool) {
+			in, p, stop := start(t, "forward", Listen{TCP: "127.0.0.1:0"}, conf, Config{Auth: auth})
+			defer stop()
+			c := dial(t, in, 0)
+			defer c.Close()
+			hello := make([]byte, 1000)
+			n, err := c.Read(hello)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h, err := forward.ParseHello(hello[:n])
+			if err != nil {
+				t.Fatal(err)
+			}
+			ping := forward.NewPing(h, "client", []byte("salt"), "key", user, password)
+			send(t, c, string(ping.Append(nil))+string(packed("t", "c", "honest")))
+			if n, err = c.Read(hello); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(string(hello[:n]), "PONG\xc3") {
+				return false
+			}
+			eventually(t, "it arrives", func() bool { return len(p.got()) == 1 })
+			return true
+		}
+		if got := shake(&ForwardConfig{SharedKey: "key"}, "", ""); got != !tenants {
+			t.Errorf("tenants %v: with the key alone: %v", tenants, got)
+		}
+		if !shake(&ForwardConfig{SharedKey: "key", Users: []ForwardUser{{Name: "u", Password: "p", Tenant: "b"}}}, "u", "p") {
+			t.Errorf("tenants %v: a user of forward's is refused", tenants)
+		}
+		in, p, _ := start(t, "socket", Listen{Unix: filepath.Join(t.TempDir(), "s")}, nil, Config{Auth: auth})
+		send(t, dial(t, in, 0), "honest\n")
+		if tenants {
+			eventually(t, "it is refused", func() bool { return in.Stats()[0].Requests["denied"] == 1 })
+		} else {
+			eventually(t, "it arrives", func() bool { return len(p.got()) == 1 })
+		}
 	}
 }

@@ -48,6 +48,7 @@ func openForward(in *Input, g *group) error {
 		return errors.New("forward: users need a shared_key too")
 	}
 	in.wait()
+	in.shakes = conf.SharedKey != ""
 	f := &forwardInput{conf: conf, max: conf.MaxMessage}
 	def(&f.max, forward.DefaultMax)
 	f.host, _ = os.Hostname() // for the handshake; any name will do
@@ -107,10 +108,12 @@ func (f *forwardInput) serve(ctx context.Context, c *conn) error {
 	join := &forward.Joiner{}
 	var acks []byte
 	var ended error
-	seen := 0 // bytes of data that are whole messages
-	for ended == nil {
-		if ended = f.await(ctx, c, join); ended != nil {
-			break
+	seen := 0                                                     // bytes of data that are whole messages
+	for ready := len(c.data()) > 0; ended == nil; ready = false { // behind a handshake
+		if !ready {
+			if ended = f.await(ctx, c, join); ended != nil {
+				break
+			}
 		}
 		for more := true; more; {
 			n, bad := framer.Next(c.data()[seen:])
@@ -280,13 +283,14 @@ func (f *forwardInput) handshake(ctx context.Context, c *conn) error {
 	}
 	c.drop(n)
 	ok := ping.KeyMatches(hello.Nonce, f.conf.SharedKey)
+	who := &Identity{Name: "shared key"}
 	if len(f.conf.Users) > 0 {
 		// Every user is looked at, so that time does not tell which there are.
 		in := false
 		for _, u := range f.conf.Users {
 			if ping.PasswordMatches(hello.Auth, u.Password) && u.Name == ping.User {
 				in = true
-				c.id = Identity{Name: u.Name, Tenant: u.Tenant, Attrs: c.id.Attrs}
+				who = &Identity{Name: u.Name, Tenant: u.Tenant}
 			}
 		}
 		ok = ok && in
@@ -294,6 +298,13 @@ func (f *forwardInput) handshake(ctx context.Context, c *conn) error {
 	if !ok {
 		pong := forward.Pong{Reason: errKey.Msg}
 		return errors.Join(errKey, c.write(pong.Append(nil)))
+	}
+	if err := c.authenticate(ctx, who); err != nil {
+		pong := forward.Pong{Reason: err.Error()}
+		return errors.Join(err, c.write(pong.Append(nil)))
+	}
+	if len(f.conf.Users) > 0 {
+		c.id.Name, c.id.Tenant = who.Name, who.Tenant
 	}
 	return c.write(forward.NewPong(ping, hello.Nonce, f.host, f.conf.SharedKey).Append(nil))
 }

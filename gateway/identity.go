@@ -17,6 +17,9 @@ type Credentials struct {
 	Cert           *x509.Certificate // verified
 	Addr           netip.Addr
 	Tenant         string // as claimed, such as in the header X-Scope-OrgID
+	// Known is who it is if the protocol, or the permissions of a unix socket, have
+	// shown that already; nil if not. It counts where nothing else does.
+	Known *Identity
 }
 
 // Identity is who somebody is.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,6 +35,7 @@ type Input struct {
 	http     *HTTP // nil if the protocol is not over HTTP
 	sink     atomic.Pointer[pipeSink]
 	stats    statistics // of what is not HTTP
+	shakes   bool       // who is there is found out in a handshake of the protocol
 
 	mu    sync.Mutex
 	sum   ack.Tally // of what is finished
@@ -176,8 +178,27 @@ func (in *Input) tcp(kind, address string) (net.Listener, error) {
 		}
 		return nil, fmt.Errorf("%s: %w", kind, err)
 	}
+	if err := in.cfg.here(address, ln.Addr()); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", kind, err), ln.Close())
+	}
 	in.opened(kind, ln.Addr())
 	return ln, nil
+}
+
+// here makes sure that what was taken for an address of this machine, because it is
+// called localhost, is one.
+func (c *Config) here(address string, a net.Addr) error {
+	if c.Local && !Loopback(a) {
+		return fmt.Errorf("%s is %s, which others may reach: say 127.0.0.1 or [::1]", address, a)
+	}
+	return nil
+}
+
+// Loopback reports whether only this machine reaches the address that a listener
+// has.
+func Loopback(a net.Addr) bool {
+	ap, err := netip.ParseAddrPort(a.String())
+	return err == nil && ap.Addr().Unmap().IsLoopback()
 }
 
 // opened notes and tells that the input listens there.

@@ -69,9 +69,9 @@ type Config struct {
 	// IDs gives records ids (wire.PushedIDs), by which destinations recognise what
 	// they have.
 	IDs bool
-	// Local says that the listener is on loopback: HTTP requests must then name it
-	// in their Host header, so that a web page elsewhere cannot reach it by a name
-	// of its own (DNS rebinding).
+	// Local says that all listeners are meant to be on loopback: they refuse other
+	// addresses, and HTTP requests must name this machine in their Host header, so
+	// that a web page elsewhere cannot reach it by a name of its own (DNS rebinding).
 	Local bool
 	Log   *slog.Logger
 	Now   func() time.Time

@@ -93,6 +93,9 @@ func (in *Input) udp(kind, address string) (net.PacketConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", kind, err)
 	}
+	if err := in.cfg.here(address, pc.LocalAddr()); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", kind, err), pc.Close())
+	}
 	size := widen(pc, packetBuffer)
 	if size > 0 && size < 1<<20 {
 		in.cfg.Log.Warn("the kernel's buffer for datagrams is small: bursts will be lost; raise net.core.rmem_max", "input", in.cfg.Name, "bytes", size)
@@ -288,7 +291,11 @@ func (p *packets) peer(a netip.Addr, now time.Time) *peer {
 		w.text = a.String()
 	}
 	if p.cfg.Auth != nil {
-		w.id, w.err = p.cfg.Auth.Authenticate(p.ctx, Credentials{Addr: a}, ScopeIngest)
+		cr := Credentials{Addr: a}
+		if !a.IsValid() {
+			cr.Known = &local
+		}
+		w.id, w.err = p.cfg.Auth.Authenticate(p.ctx, cr, ScopeIngest)
 	}
 	p.peers[a] = w
 	return w

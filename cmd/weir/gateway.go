@@ -149,6 +149,7 @@ func (p *process) pushedInput(cfg *config.Config, in config.Input) (*input, erro
 	protocol, listen, conf, streams, ok := socketInput(in.Settings)
 	if ok {
 		secure, labels = &streams.TLS, streams.Labels
+		c.Local = (streams.TCP == "" || streams.TCP.Loopback()) && (streams.UDP == "" || streams.UDP.Loopback())
 	} else {
 		s, ok := in.Settings.(config.PushedInput)
 		if !ok {
@@ -157,15 +158,19 @@ func (p *process) pushedInput(cfg *config.Config, in config.Input) (*input, erro
 		l := s.Listeners()
 		protocol, secure, labels = kind, l.TLS, l.Labels
 		listen = gateway.Listen{HTTP: string(l.HTTP), GRPC: string(l.GRPC)}
-		c.Local = l.HTTP.Loopback() && (l.GRPC == "" || l.GRPC.Loopback())
+		c.Local = (l.HTTP == "" || l.HTTP.Loopback()) && (l.GRPC == "" || l.GRPC.Loopback())
 	}
 	c.Defaults = append(c.Defaults, record.Attr{Name: record.AttrInput, Value: kind})
 	for name, value := range labels {
 		c.Attrs = append(c.Attrs, record.Attr{Name: name, Value: value})
 	}
 	if secure != nil && secure.Cert != "" {
+		var protos []string
+		if streams == nil {
+			protos = httpProtos
+		}
 		var err error
-		if listen.TLS, err = newServerTLS(secure, p.log); err != nil {
+		if listen.TLS, err = newServerTLS(secure, protos, p.log); err != nil {
 			return nil, fmt.Errorf("tls: %w", err)
 		}
 	}

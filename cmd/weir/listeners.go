@@ -72,7 +72,7 @@ func (p *process) serveHTTP(l *listeners) error {
 	var secure *tls.Config
 	if set.TLS.Cert != "" {
 		var err error
-		if secure, err = newServerTLS(&set.TLS, p.log); err != nil {
+		if secure, err = newServerTLS(&set.TLS, httpProtos, p.log); err != nil {
 			return p.cfg.Problem("listen.tls", err.Error())
 		}
 	}
@@ -85,6 +85,9 @@ func (p *process) serveHTTP(l *listeners) error {
 			return fmt.Errorf("listen.http: %s is in use: another program, perhaps another weir, listens there; %s", set.HTTP, p.otherAddress())
 		}
 		return fmt.Errorf("listen.http: %w", err)
+	}
+	if set.HTTP.Loopback() && !gateway.Loopback(ln.Addr()) {
+		return errors.Join(fmt.Errorf("listen.http: %s is %s, which others may reach: say 127.0.0.1 or [::1]", set.HTTP, ln.Addr()), ln.Close())
 	}
 	p.address = "http://" + ln.Addr().String()
 	if secure != nil {

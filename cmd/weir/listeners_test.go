@@ -100,10 +100,9 @@ func TestServerTLS(t *testing.T) {
 	a.files("one", string(files.Cert), string(files.Key))
 	var log bytes.Buffer
 	l := &listeners{log: slog.New(slog.NewTextHandler(&log, nil)), base: t.Context()}
-	s := &serverTLS{files: files, log: l.log}
+	s := &serverTLS{files: files, protos: httpProtos, log: l.log}
 	var err error
-	s.stamp = s.look()
-	if s.conf, err = s.load(); err != nil {
+	if s.conf, err = s.load(s.read()); err != nil {
 		t.Fatal(err)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -112,7 +111,7 @@ func TestServerTLS(t *testing.T) {
 	}
 	l.start(&http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, r.Proto)
-	})}, ln, &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: s.get, NextProtos: s.conf.NextProtos})
+	})}, ln, s.config())
 	t.Cleanup(func() { l.stop(time.Second) })
 
 	ask := func(c *http.Client) (*http.Response, string, error) {
@@ -158,6 +157,49 @@ func TestServerTLS(t *testing.T) {
 		t.Errorf("after the repair the certificate is of %s", got)
 	}
 
+	// As Kubernetes does it: a link to a directory is replaced by another one. What
+	// is new has the time, and mostly the size, of what was there.
+	at := time.Now().Add(-time.Hour)
+	for i, name := range []string{"fourth", "fifth"} {
+		version := filepath.Join(dir, name)
+		if err := os.Mkdir(version, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		a.files(name, filepath.Join(version, "cert"), filepath.Join(version, "key"))
+		for _, f := range []string{"cert", "key"} {
+			if err := os.Chtimes(filepath.Join(version, f), at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink(name, filepath.Join(dir, "new")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, "..data")); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			s.mu.Lock()
+			s.files.Cert, s.files.Key = config.Path(filepath.Join(dir, "..data", "cert")), config.Path(filepath.Join(dir, "..data", "key"))
+			s.mu.Unlock()
+		}
+		if got := who(); got != name {
+			t.Errorf("after a link was replaced the certificate is of %s, want %s", got, name)
+		}
+	}
+	// Gone for a moment.
+	if err := os.Remove(filepath.Join(dir, "..data")); err != nil {
+		t.Fatal(err)
+	}
+	if got := who(); got != "fifth" {
+		t.Errorf("without files the certificate is of %s", got)
+	}
+	if err := os.Symlink("fourth", filepath.Join(dir, "..data")); err != nil {
+		t.Fatal(err)
+	}
+	if got := who(); got != "fourth" {
+		t.Errorf("the certificate is of %s", got)
+	}
+
 	// With an authority for clients, only its clients come in.
 	s.mu.Lock()
 	s.files.ClientCA = config.Path(filepath.Join(dir, "ca"))
@@ -173,6 +215,19 @@ func TestServerTLS(t *testing.T) {
 		t.Error("a stranger came in")
 	}
 	_, _, cert, key = a.issue("friend", false)
+	if _, _, err := ask(a.client(cert, key)); err != nil {
+		t.Error(err)
+	}
+	// The authority itself is replaced: its old clients stay outside, even with a
+	// session of before.
+	b := newAuthority(t)
+	if err := os.WriteFile(filepath.Join(dir, "ca"), b.pem, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ask(a.client(cert, key)); err == nil {
+		t.Error("a client of the old authority came in")
+	}
+	_, _, cert, key = b.issue("new friend", false)
 	if _, _, err := ask(a.client(cert, key)); err != nil {
 		t.Error(err)
 	}
