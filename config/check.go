@@ -67,7 +67,7 @@ func (k *checker) all() {
 			k.addf(root, 1, "there is no input: nothing would be read").Hint = "add inputs: {kubernetes: {}} or inputs: {file: {paths: [/var/log/app/*.log]}}"
 		}
 		if len(c.Outputs) == 0 && !k.given("outputs") {
-			k.addf(root, 1, "there is no output: records would have nowhere to go").Hint = "add outputs: {stdout: {}}, store, or elasticsearch, opensearch, loki, otlp, jsonl, file"
+			k.addf(root, 1, "there is no output: records would have nowhere to go").Hint = "add outputs: {stdout: {}}, or one of " + allOutputs()
 		}
 	}
 	k.pipeline()
@@ -81,6 +81,18 @@ func (k *checker) all() {
 	k.routes()
 	k.store()
 	k.listen()
+	k.ports()
+}
+
+// allOutputs names the types of outputs.
+func allOutputs() string {
+	var names []string
+	for _, t := range outputTypes {
+		if t.name != "stdout" {
+			names = append(names, t.name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // required reports keys that must be given and are not, below the struct v.

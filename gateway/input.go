@@ -174,7 +174,7 @@ func (in *Input) tcp(kind, address string) (net.Listener, error) {
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return nil, fmt.Errorf("%s: %s is in use: another program, perhaps another weir, listens there", kind, address)
+			return nil, fmt.Errorf("%s: %s is in use: another program, perhaps another weir, listens there; end that, or give this input another port", kind, address)
 		}
 		return nil, fmt.Errorf("%s: %w", kind, err)
 	}
