@@ -12,7 +12,7 @@ import (
 
 func benchBatch(records, size int) *record.Batch {
 	b := record.NewBatch(nil)
-	st := b.AddStream(record.StreamRef{Stream: testStream, Generation: record.ID{Hi: 1}})
+	st := b.AddStream(record.StreamRef{Stream: streams[0], Generation: record.ID{Hi: 1}})
 	for i := range records {
 		sp := b.Append(make([]byte, size))
 		b.Add(record.Record{Body: sp, Source: sp, Stream: st, Start: int64(i)})

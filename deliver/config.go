@@ -68,13 +68,16 @@ type Burier interface {
 // are to be dropped.
 var ErrDropped = errors.New("dead letters are full: dropped")
 
-// Endpoint is an Output and the name it has in logs and statistics.
+// Endpoint is an Output, the name it has in logs and statistics, which is its own
+// among all, and its group: those of group 0 are used while one of them works, else
+// those of the next.
 type Endpoint struct {
 	Name   string
 	Output Output
+	Group  int
 }
 
-// Balance says which of several healthy endpoints gets a request.
+// Balance says which of the healthy endpoints of the group in use gets a request.
 type Balance uint8
 
 const (
@@ -82,11 +85,15 @@ const (
 	RoundRobin Balance = iota
 	// LeastInflight takes the one with the fewest unanswered requests.
 	LeastInflight
-	// Failover takes the first.
+	// Failover takes the first: each is a group of its own, unless groups are
+	// named.
 	Failover
+	// Hash takes one endpoint for all records with the same key, as long as it
+	// works and keeps up; see Config.HashBy.
+	Hash
 )
 
-var balanceNames = [...]string{"round_robin", "least_inflight", "failover"}
+var balanceNames = [...]string{"round_robin", "least_inflight", "failover", "hash"}
 
 // String returns the name as it stands in the configuration.
 func (b Balance) String() string { return balanceNames[b] }
@@ -98,7 +105,7 @@ func ParseBalance(s string) (Balance, error) {
 			return Balance(i), nil
 		}
 	}
-	return 0, fmt.Errorf("balance %q: must be round_robin, least_inflight or failover", s)
+	return 0, fmt.Errorf("balance %q: must be round_robin, least_inflight, failover or hash", s)
 }
 
 // Batch says when what was collected becomes a request.
@@ -138,7 +145,7 @@ type Eject struct {
 const MaxRetryAfter = 10 * time.Minute
 
 // Config configures a Deliverer. Name, Queue and at least one Endpoint are
-// required.
+// required, the last only unless Dynamic.
 type Config struct {
 	// Name is the output's name and Index its number in the ack.Book.
 	Name  string
@@ -146,14 +153,23 @@ type Config struct {
 
 	Queue     Queue
 	Endpoints []Endpoint
-	Balance   Balance
-	Batch     Batch
-	Retry     Retry
-	Eject     Eject
-	// Concurrency is the most requests in flight. Default 4. The limit in
-	// force starts at 1, grows by one when as many requests as it allows have
-	// succeeded while all slots were taken, and halves when the destination
-	// is overloaded (429, 5xx, no answer).
+	// Dynamic says that SetEndpoints will be called: there may be no endpoint now.
+	Dynamic bool
+	Balance Balance
+	// HashBy names what Hash goes by: attributes of the stream or else fields of
+	// the record. Nil means the stream itself.
+	HashBy []string
+	// Failback is how long an endpoint of a better group must have worked before
+	// the group is used again; until then it gets one request at a time. 0 means
+	// at once.
+	Failback time.Duration
+	Batch    Batch
+	Retry    Retry
+	Eject    Eject
+	// Concurrency is the most requests in flight, over all endpoints. Default 4.
+	// Each endpoint has a limit of its own, which starts at 1, grows by one when
+	// as many requests as it allows have succeeded while all its slots were
+	// taken, and halves when the endpoint is overloaded (429, 5xx, no answer).
 	Concurrency int
 	// Timeout ends an attempt. Default 30 s.
 	Timeout time.Duration
@@ -192,13 +208,11 @@ func (c *Config) validate() error {
 	if c.Queue == nil {
 		return bad("no queue")
 	}
-	if len(c.Endpoints) == 0 {
+	if len(c.Endpoints) == 0 && !c.Dynamic {
 		return bad("no endpoint")
 	}
-	for i, e := range c.Endpoints {
-		if e.Output == nil {
-			return bad("endpoint %d (%s) has no output", i, e.Name)
-		}
+	if err := checkEndpoints(c.Endpoints); err != nil {
+		return bad("%w", err)
 	}
 	if int(c.Balance) >= len(balanceNames) {
 		return bad("unknown balance %d", c.Balance)
@@ -210,7 +224,7 @@ func (c *Config) validate() error {
 		{"batch.bytes", int64(c.Batch.Bytes)}, {"batch.records", int64(c.Batch.Records)},
 		{"retry.for", int64(c.Retry.For)}, {"retry.min_delay", int64(c.Retry.MinDelay)}, {"retry.max_delay", int64(c.Retry.MaxDelay)},
 		{"eject.errors", int64(c.Eject.Errors)}, {"eject.for", int64(c.Eject.For)},
-		{"concurrency", int64(c.Concurrency)}, {"timeout", int64(c.Timeout)}, {"grace", int64(c.Grace)}, {"in hand", int64(c.MaxInHand)},
+		{"concurrency", int64(c.Concurrency)}, {"timeout", int64(c.Timeout)}, {"failback", int64(c.Failback)}, {"grace", int64(c.Grace)}, {"in hand", int64(c.MaxInHand)},
 	} {
 		if v.value < 0 {
 			return bad("%s is negative", v.name)

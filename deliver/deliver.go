@@ -17,15 +17,18 @@ type Deliverer struct {
 	c       Config
 	results chan answer
 	buried  chan error
+	changed chan struct{} // has a value after SetEndpoints
 	done    chan struct{} // closed when Run has returned
 	empty   []record.Part // Run's: parts without records, to be finished
 
 	mu       sync.Mutex // guards everything below
 	pool     pool
-	limit    limiter
+	leaving  []*endpoint // no longer in the pool, with requests under way
+	closing  []Output    // of those that have left
 	size     sizer
 	batch    batcher
 	delayed  delayed
+	assigned []*request // with Hash: fresh ones that wait for their endpoint
 	flying   map[*request]struct{}
 	fresh    bool // whose turn it is: a fresh request's or a delayed one's
 	graves   []grave
@@ -59,15 +62,16 @@ func New(c Config) (*Deliverer, error) {
 		c:       c,
 		results: make(chan answer),
 		buried:  make(chan error),
+		changed: make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		flying:  make(map[*request]struct{}),
-		limit:   limiter{limit: 1, max: c.Concurrency},
 		size:    newSizer(c.Batch.Bytes),
 		alarms:  make(map[string]time.Time),
 	}
-	d.pool = pool{balance: c.Balance, eject: c.Eject, retry: c.Retry, max: c.Concurrency, rand: c.Rand}
-	for _, e := range c.Endpoints {
-		d.pool.all = append(d.pool.all, &endpoint{Endpoint: e})
+	d.pool = pool{balance: c.Balance, eject: c.Eject, retry: c.Retry, failback: c.Failback, max: c.Concurrency, rand: c.Rand}
+	d.pool.all, _, _ = d.pool.set(c.Endpoints, false)
+	if len(d.pool.all) > 0 {
+		d.pool.group = d.pool.all[0].Group
 	}
 	return d, nil
 }
@@ -102,6 +106,7 @@ func (d *Deliverer) Run(ctx context.Context) error {
 			p.Finish()
 		}
 		d.empty = d.empty[:0]
+		d.closeDeparted()
 		if idle {
 			return d.end(ctx)
 		}
@@ -117,6 +122,7 @@ func (d *Deliverer) Run(ctx context.Context) error {
 		select {
 		case <-ready:
 		case <-alarm:
+		case <-d.changed:
 		case a := <-d.results:
 			d.handle(a)
 		case err := <-d.buried:
@@ -173,7 +179,7 @@ func (d *Deliverer) step(sendCtx context.Context) (wake time.Time, take, idle bo
 // room reports whether another Part may be taken from the queue. While no
 // endpoint works, one request to try with is enough.
 func (d *Deliverer) room() bool {
-	if d.closed || len(d.batch.ready) > 0 || d.pool.down && d.hand.records > 0 {
+	if d.closed || len(d.batch.ready) > 0 || (d.pool.down || len(d.pool.all) == 0) && d.hand.records > 0 {
 		return false
 	}
 	return d.hand.bytes < d.c.MaxInHand
@@ -201,15 +207,22 @@ func (d *Deliverer) take(now time.Time) bool {
 	size := p.Size()
 	d.hand.records += p.Len()
 	d.hand.bytes += size
-	d.batch.add(p, size, since, now, d.size.bytes(now), d.c.Batch.Records, d.c.Batch.Wait)
+	bytes, records := d.size.bytes(now), d.c.Batch.Records
+	if n := len(d.pool.owners()); d.c.Balance == Hash && n > 1 { // to be cut by endpoint
+		bytes, records = max(bytes, min(n*bytes, d.c.MaxInHand/2)), n*records
+	}
+	d.batch.add(p, size, since, now, bytes, records, d.c.Batch.Wait)
 	return true
 }
 
 // dispatch starts one attempt if there is a slot, a request and an endpoint for
 // it. Else it returns when to look again; zero means after the next event.
 func (d *Deliverer) dispatch(sendCtx context.Context, now time.Time) (sent bool, wake time.Time) {
-	if len(d.flying) >= d.limit.limit {
+	if len(d.flying) >= d.c.Concurrency {
 		return false, time.Time{}
+	}
+	if d.c.Balance == Hash {
+		return d.dispatchHashed(sendCtx, now)
 	}
 	fresh, at := d.batch.due(now)
 	late := len(d.delayed) > 0 && !d.delayed[0].due.After(now)
@@ -228,9 +241,16 @@ func (d *Deliverer) dispatch(sendCtx context.Context, now time.Time) (sent bool,
 		r = d.batch.take()
 		d.fresh = false
 	} else {
-		r = d.takeDelayed(now)
+		r = heap.Pop(&d.delayed).(*request)
+		d.mergeRests(r, now)
 		d.fresh = true
 	}
+	d.send(sendCtx, r, e, now)
+	return true, time.Time{}
+}
+
+// send starts an attempt of r at e.
+func (d *Deliverer) send(sendCtx context.Context, r *request, e *endpoint, now time.Time) {
 	if r.first.IsZero() {
 		r.first = now
 	} else {
@@ -238,30 +258,27 @@ func (d *Deliverer) dispatch(sendCtx context.Context, now time.Time) (sent bool,
 	}
 	r.endpoint, r.started, r.asked = e, now, false
 	d.flying[r] = struct{}{}
-	r.saturated = len(d.flying) >= d.limit.limit
 	e.inflight++
 	e.requests++
+	r.saturated = e.inflight >= e.limit.limit
 	go d.attempt(sendCtx, r)
-	return true, time.Time{}
 }
 
-// takeDelayed returns the delayed request that is due first, together with
-// others that are due and hold what single records left over: under overload
-// every answer leaves a few, and a slot each would be a waste.
-func (d *Deliverer) takeDelayed(now time.Time) *request {
-	r := heap.Pop(&d.delayed).(*request)
+// mergeRests adds to r, which was sent before, others that are due and hold what
+// single records left over: under overload every answer leaves a few, and a slot
+// each would be a waste.
+func (d *Deliverer) mergeRests(r *request, now time.Time) {
 	// Merging must not move the end of retry.for by more than a tenth.
 	slack := d.c.Retry.For / 10
 	for r.rest && len(d.delayed) > 0 {
 		o := d.delayed[0]
-		if !o.rest || o.due.After(now) || r.bytes+o.bytes > d.size.bytes(now) || d.c.Batch.Records > 0 && r.records+o.records > d.c.Batch.Records ||
+		if !o.rest || o.due.After(now) || o.target != r.target || r.bytes+o.bytes > d.size.bytes(now) || d.c.Batch.Records > 0 && r.records+o.records > d.c.Batch.Records ||
 			d.c.Retry.For > 0 && o.first.Sub(r.first).Abs() > slack {
 			break
 		}
 		heap.Pop(&d.delayed)
 		r.merge(o)
 	}
-	return r
 }
 
 // attempt sends r. Run waits for its answer.
@@ -320,6 +337,7 @@ func (d *Deliverer) requests() []*request {
 		all = append(all, r)
 	}
 	all = append(all, d.delayed...)
+	all = append(all, d.assigned...)
 	all = append(all, d.batch.ready...)
 	if d.batch.cur != nil {
 		all = append(all, d.batch.cur)

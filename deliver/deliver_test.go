@@ -326,7 +326,7 @@ func TestConfigErrors(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*Config){
 		"name": func(c *Config) { c.Name = "" }, "queue": func(c *Config) { c.Queue = nil }, "endpoints": func(c *Config) { c.Endpoints = nil },
-		"output": func(c *Config) { c.Endpoints[0].Output = nil }, "balance": func(c *Config) { c.Balance = 3 }, "bytes": func(c *Config) { c.Batch.Bytes = -1 },
+		"output": func(c *Config) { c.Endpoints[0].Output = nil }, "balance": func(c *Config) { c.Balance = 4 }, "bytes": func(c *Config) { c.Batch.Bytes = -1 },
 		"delays": func(c *Config) { c.Retry.MinDelay = time.Hour }, "index": func(c *Config) { c.Index = -1 },
 	} {
 		c := good()

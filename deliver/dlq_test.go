@@ -58,7 +58,7 @@ func list(t fataler, d *DeadLetters) (all []int, damage Damage) {
 func TestDeadLetterKeepsEverything(t *testing.T) {
 	d := openDLQ(t, DLQConfig{Dir: t.TempDir()})
 	b := record.NewBatch(nil)
-	st := b.AddStream(record.StreamRef{Stream: testStream, Generation: record.ID{Hi: 7, Lo: 8}})
+	st := b.AddStream(record.StreamRef{Stream: streams[0], Generation: record.ID{Hi: 7, Lo: 8}})
 	src := b.AppendString(`{"msg":"raw","a":1}`)
 	body := b.AppendString(`{"msg":"redacted","a":1}`)
 	i := b.Add(record.Record{Time: 5, Observed: 6, Start: 100, End: 200, Source: src, Body: body, Stream: st, Severity: record.Error,
@@ -78,7 +78,7 @@ func TestDeadLetterKeepsEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	common := Letter{Segment: segmentName(1, openSuffix), Output: "es/main", Status: ack.DeadTooLarge, Attempts: 4, Generation: record.ID{Hi: 7, Lo: 8},
-		Attrs: testStream.Attrs(), Labels: testStream.Labels(), Annotations: testStream.Annotations(), Source: b.Bytes(src)}
+		Attrs: streams[0].Attrs(), Labels: streams[0].Labels(), Annotations: streams[0].Annotations(), Source: b.Bytes(src)}
 	want := []Letter{common, common}
 	want[0].Reason, want[0].ID, want[0].Start, want[0].End, want[0].RecordTime, want[0].Observed = "r0", wire.RecordID(b, i), 100, 200, 5, 6
 	want[0].Severity, want[0].Flags, want[0].Body = record.Error, record.JSONObject|record.TimeParsed, b.Bytes(body)
@@ -98,7 +98,7 @@ func TestDeadLetterKeepsEverything(t *testing.T) {
 			for _, i := range p.Index() {
 				pb, r := p.Batch(), p.Batch().Record(int(i))
 				ref := pb.Streams()[r.Stream]
-				line := fmt.Sprintf("%s|%s|%s|%d %d %d %d|%v|%s|%v", wire.RecordID(pb, int(i)), pb.Body(int(i)), pb.Bytes(r.Source), r.Time, r.Observed, r.Start, r.End, ref.Generation, r.Severity.Level(), ref.Stream.Hash() == testStream.Hash())
+				line := fmt.Sprintf("%s|%s|%s|%d %d %d %d|%v|%s|%v", wire.RecordID(pb, int(i)), pb.Body(int(i)), pb.Bytes(r.Source), r.Time, r.Observed, r.Start, r.End, ref.Generation, r.Severity.Level(), ref.Stream.Hash() == streams[0].Hash())
 				for _, f := range pb.Fields(int(i)) {
 					line += fmt.Sprintf("|%s %d %s", pb.KeyName(f.Key), f.Kind, pb.Bytes(f.Val))
 				}

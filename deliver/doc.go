@@ -45,6 +45,22 @@
 // order of a stream's records at the destination may change. Fresh requests and
 // retried ones take turns at the slots: neither keeps the other waiting.
 //
+// # Endpoints
+//
+// Each endpoint has a limit of requests in flight of its own, which follows its
+// answers (additive increase, multiplicative decrease), so one that is overloaded
+// does not slow down what the others get. SetEndpoints changes them at any time.
+//
+// Endpoints are in groups. The first group with an endpoint that works is in use;
+// a better one that comes back is tried with a request now and then, and used again
+// when it has worked for Failback. What a group cannot take while it only starts
+// goes to the next.
+//
+// With Hash, what was collected is cut by the endpoints of its keys (rendezvous
+// hashing over those of the group that work) when it is due, and each piece waits
+// for its endpoint. At most four wait for one; further keys go to the next endpoint
+// in their order, so that one that is slow does not stop the others.
+//
 // # An outage
 //
 // An endpoint that failed Eject.Errors times in a row is ejected: for Eject.For
@@ -52,5 +68,5 @@
 // ejected one request at a time is sent, to the one ejected least recently,
 // with delays that grow up to Retry.MaxDelay (full jitter), however many
 // requests wait. After the first answer all of them are due at once, and an
-// endpoint takes one request, then two, then four, and so on.
+// endpoint, also one that is new, takes one request, then two, then four, and so on.
 package deliver

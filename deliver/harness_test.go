@@ -22,8 +22,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testIndex = 1 // the output's number in the book; 0 belongs to another
 
-var testStream = record.NewStream([]record.Attr{{Name: "namespace", Value: "shop"}, {Name: "pod", Value: "web-1"}},
-	[]record.Attr{{Name: "app.kubernetes.io/name", Value: "web"}}, []record.Attr{{Name: "note", Value: "x y"}})
+// streams are those of a source's records, in turn.
+var streams = func() (all []*record.Stream) {
+	for i := range 7 {
+		all = append(all, record.NewStream([]record.Attr{{Name: "namespace", Value: "shop"}, {Name: "pod", Value: fmt.Sprint("web-", i+1)}},
+			[]record.Attr{{Name: "app.kubernetes.io/name", Value: "web"}}, []record.Attr{{Name: "note", Value: "x y"}}))
+	}
+	return all
+}()
 
 // fataler is a test or a property test.
 type fataler interface {
@@ -56,14 +62,17 @@ func (s *source) part(n, size int) record.Part {
 	tok := s.tracker.Track(s.batches, time.Time{})
 	tok.Expect(testIndex + 1)
 	tok.CountRead(n)
-	st := b.AddStream(record.StreamRef{Stream: testStream, Generation: record.ID{Hi: 1, Lo: 2}, Token: tok})
+	var refs [7]uint16
+	for i := range refs {
+		refs[i] = b.AddStream(record.StreamRef{Stream: streams[i], Generation: record.ID{Hi: 1, Lo: 2}, Token: tok})
+	}
 	for range n {
 		body := fmt.Sprintf("%d ", s.next)
 		if len(body) < size {
 			body += strings.Repeat("x", size-len(body))
 		}
 		sp := b.AppendString(body)
-		b.Add(record.Record{Body: sp, Source: sp, Stream: st, Start: int64(s.next), End: int64(s.next + 1)})
+		b.Add(record.Record{Body: sp, Source: sp, Stream: refs[s.next%len(refs)], Start: int64(s.next), End: int64(s.next + 1)})
 		s.next++
 	}
 	b.Freeze()

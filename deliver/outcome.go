@@ -98,6 +98,7 @@ func (d *Deliverer) handle(a answer) {
 	defer d.mu.Unlock()
 	delete(d.flying, r)
 	r.endpoint.inflight--
+	d.departed(r.endpoint)
 	if d.stopping && a.err != nil && errors.Is(a.err, context.Canceled) {
 		class = Canceled
 	}
@@ -125,9 +126,9 @@ func (d *Deliverer) handle(a answer) {
 		// slowing down for every single record it puts off would leave one
 		// request at a time.
 		if again != nil && again.records*overloadShare >= r.records {
-			d.limit.overload(r.started, now)
+			r.endpoint.limit.overload(r.started, now)
 		} else {
-			d.limit.success(r.saturated)
+			r.endpoint.limit.success(r.saturated)
 		}
 		if again != nil {
 			again.tries = r.tries + 1
@@ -139,7 +140,7 @@ func (d *Deliverer) handle(a answer) {
 	reason := shorten(a.err.Error())
 	switch class {
 	case TooLarge, Rejected:
-		d.limit.success(r.saturated)
+		r.endpoint.limit.success(r.saturated)
 		if r.records <= 1 {
 			status := ack.DeadRejected
 			if class == TooLarge {
@@ -186,7 +187,10 @@ func (d *Deliverer) health(r *request, class Class, after time.Duration, err err
 	case Canceled:
 		return
 	case Throttled, Unavailable, TimedOut, NoAnswer:
-		d.limit.overload(r.started, now)
+		e.limit.overload(r.started, now)
+		if class == Throttled {
+			e.allow = 0 // it has found how much it may have
+		}
 		if after > 0 {
 			d.pool.pause(e, now.Add(after))
 		}
@@ -195,12 +199,12 @@ func (d *Deliverer) health(r *request, class Class, after time.Duration, err err
 	case Unavailable, TimedOut, NoAnswer, Unauthorized:
 		// A single endpoint is never left out: every request tries it, with
 		// growing delays.
-		if d.pool.fail(e, now) && len(d.c.Endpoints) > 1 {
+		if d.pool.fail(e, now) && len(d.pool.all) > 1 {
 			d.c.Logger.Warn("endpoint ejected", "output", d.c.Name, "endpoint", e.Name, "errors", e.errors, "error", shorten(err.Error()),
 				"probe_after", d.c.Eject.For, "healthy", d.pool.healthy(), "waiting_records", d.hand.records)
 		}
 	default:
-		back, wasDown := d.pool.alive(e)
+		back, wasDown := d.pool.alive(e, now)
 		if back {
 			d.c.Logger.Info("endpoint is back", "output", d.c.Name, "endpoint", e.Name, "healthy", d.pool.healthy(), "waiting_records", d.hand.records)
 		}

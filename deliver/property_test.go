@@ -122,18 +122,25 @@ func everyRecordEndsOnce(t *rapid.T) {
 	}
 	sinks := make([]*sink, rapid.IntRange(1, 3).Draw(t, "endpoints"))
 	c := Config{
-		Balance:     Balance(rapid.IntRange(0, 2).Draw(t, "balance")),
+		Balance:     Balance(rapid.IntRange(0, 3).Draw(t, "balance")),
+		Failback:    time.Duration(rapid.IntRange(0, 2).Draw(t, "failback")) * 5 * time.Second,
+		Dynamic:     rapid.Bool().Draw(t, "dynamic"),
 		Batch:       Batch{Bytes: rapid.IntRange(100, 8000).Draw(t, "batch"), Records: rapid.IntRange(0, 20).Draw(t, "records")},
 		Concurrency: rapid.IntRange(1, 5).Draw(t, "concurrency"),
 		MaxInHand:   rapid.IntRange(1, 50000).Draw(t, "in hand"),
 		Timeout:     5 * time.Second,
 		Rand:        func() float64 { return float64(m.intn(1000)) / 1000 },
 	}
+	if rapid.Bool().Draw(t, "by attribute") {
+		c.HashBy = []string{"pod"}
+	}
 	for i := range sinks {
 		sinks[i] = &sink{}
 		sinks[i].f = m.send(i, sinks[i])
-		c.Endpoints = append(c.Endpoints, Endpoint{fmt.Sprint("e", i), sinks[i]})
 	}
+	h := &hall{sinks: sinks, now: make(map[string]*door)}
+	groups := rapid.SliceOfN(rapid.IntRange(0, 2), len(sinks), len(sinks)).Draw(t, "groups")
+	c.Endpoints = h.list(upTo(len(sinks)), groups)
 	expires := rapid.IntRange(0, 3).Draw(t, "expires") == 0
 	if expires {
 		c.Retry.For = 20 * time.Second
@@ -156,9 +163,15 @@ func everyRecordEndsOnce(t *rapid.T) {
 		if rapid.Bool().Draw(t, "pause") {
 			<-time.After(time.Second)
 		}
+		if c.Dynamic && rapid.IntRange(0, 2).Draw(t, "change") == 0 {
+			h.change(t, r.Deliverer, rapid.SliceOfNDistinct(rapid.IntRange(0, len(sinks)-1), 0, len(sinks), rapid.ID[int]).Draw(t, "members"), groups)
+		}
 		if st := r.Stats(); records(st)+st.Waiting.Records != total {
 			t.Fatalf("%d records put, stats %+v", total, st)
 		}
+	}
+	if c.Dynamic { // or nothing would ever end
+		h.change(t, r.Deliverer, upTo(len(sinks)), groups)
 	}
 	if rapid.IntRange(0, 3).Draw(t, "stop") == 0 {
 		<-time.After(time.Duration(rapid.IntRange(0, 8000).Draw(t, "after ms")) * time.Millisecond)
@@ -171,6 +184,7 @@ func everyRecordEndsOnce(t *rapid.T) {
 		}
 	}
 
+	h.check(t)
 	stored := map[int]bool{}
 	for _, s := range sinks {
 		for n := range s.got {

@@ -18,6 +18,7 @@ type request struct {
 	due     time.Time // not sent before
 	asked   bool      // due was named by the destination: an endpoint's return changes nothing
 	rest    bool      // its records failed one by one: it may be merged with others of the kind
+	target  *endpoint // with Hash: whose records they are
 
 	// while in flight
 	endpoint  *endpoint
@@ -36,7 +37,7 @@ func (r *request) add(p record.Part, bytes int, since time.Time) {
 
 // child returns an empty request with r's history.
 func (r *request) child() *request {
-	return &request{oldest: r.oldest, first: r.first, tries: r.tries}
+	return &request{oldest: r.oldest, first: r.first, tries: r.tries, target: r.target}
 }
 
 // merge moves everything from o to r.

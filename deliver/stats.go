@@ -36,14 +36,18 @@ type Stats struct {
 	// Splits counts requests that were cut in two, as too large or to find
 	// the culprit.
 	Splits uint64
-	// InFlight and Limit are the requests being sent and how many may be.
+	// InFlight and Limit are the requests being sent and how many may be, over
+	// the endpoints of the group in use.
 	InFlight, Limit int
 	// Delayed is the number of requests that wait to be sent again.
 	Delayed int
 	// Unburied is the number of records that wait to be dead letters.
 	Unburied int
 	// Healthy is the number of endpoints that are not ejected.
-	Healthy   int
+	Healthy int
+	// Group is the group in use. Endpoints are those of the pool, in the order of
+	// groups, and then those that leave.
+	Group     int
 	Endpoints []EndpointStats
 	// LastSuccess is when records were delivered last, zero for never.
 	LastSuccess time.Time
@@ -55,9 +59,14 @@ type Stats struct {
 
 // EndpointStats is the state of one endpoint.
 type EndpointStats struct {
-	Name               string
-	Healthy            bool
-	InFlight           int
+	Name    string
+	Group   int
+	Healthy bool // not ejected
+	// State is active, starting (it came, or came back, a moment ago), standby
+	// (of a group that is not in use), paused (it asked for silence), ejected, or
+	// leaving.
+	State              string
+	InFlight, Limit    int
 	Requests, Failures uint64
 	// PausedUntil is how long the destination asked to be left alone.
 	PausedUntil time.Time
@@ -78,7 +87,7 @@ func (d *Deliverer) Stats() Stats {
 	defer d.mu.Unlock()
 	s := Stats{
 		Records: d.stats.settled, Requests: d.stats.requests, Bytes: d.stats.bytes, Retried: d.stats.retried, Splits: d.stats.splits,
-		InFlight: len(d.flying), Limit: d.limit.limit, Delayed: len(d.delayed), Healthy: d.pool.healthy(),
+		InFlight: len(d.flying), Limit: d.pool.limits(), Delayed: len(d.delayed), Healthy: d.pool.healthy(),
 		LastSuccess: d.stats.lastSuccess, LastError: d.stats.lastError, LastErrorAt: d.stats.lastErrorAt,
 	}
 	_, s.Queued.Records, s.Queued.Bytes = d.c.Queue.Len()
@@ -101,8 +110,12 @@ func (d *Deliverer) Stats() Stats {
 			s.Unburied += g.Part.Len()
 		}
 	}
-	for _, e := range d.pool.all {
-		s.Endpoints = append(s.Endpoints, EndpointStats{e.Name, !e.ejected, e.inflight, e.requests, e.failures, e.paused})
+	now := time.Now()
+	s.Group = d.pool.group
+	for _, list := range [][]*endpoint{d.pool.all, d.leaving} {
+		for _, e := range list {
+			s.Endpoints = append(s.Endpoints, EndpointStats{e.Name, e.Group, !e.ejected, d.pool.state(e, now), e.inflight, e.limit.limit, e.requests, e.failures, e.paused})
+		}
 	}
 	return s
 }
