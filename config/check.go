@@ -237,8 +237,8 @@ func (k *checker) output(out *Output) {
 		d.Buffer.Disk = gatewayDisk
 	}
 	if r := out.Settings.Endpoints(); r != nil {
-		k.remote(p, r)
-		if k.given(p+".eject") && len(r.List()) == 1 {
+		k.remote(p, r, schemesOf(out.Settings))
+		if k.given(p+".eject") && len(r.Places()) == 1 && !r.Looked() {
 			k.warn(p+".eject", "there is one url only: it is never left out")
 		}
 	}
@@ -309,27 +309,20 @@ func (k *checker) elasticsearch(p string, x *ElasticsearchOutput) {
 
 func (k *checker) otlp(p string, x *OTLPOutput) {
 	grpc := -1
-	for i, u := range x.List() {
+	for _, place := range x.Places() {
 		is := 0
-		if strings.HasPrefix(u.Scheme(), "grpc") {
+		if strings.HasPrefix(place.URL.Scheme(), "grpc") {
 			is = 1
-			if pu, err := url.Parse(string(u)); err == nil && strings.Trim(pu.Path, "/") != "" {
-				k.err(urlPath(p, x.Endpoints(), i), "a gRPC address has no path")
+			if pu, err := url.Parse(string(place.URL.Plain())); err == nil && strings.Trim(pu.Path, "/") != "" {
+				k.err(p+"."+place.Path, "a gRPC address has no path")
 			}
 		}
 		if grpc >= 0 && grpc != is {
-			k.err(urlPath(p, x.Endpoints(), i), "HTTP and gRPC cannot be mixed in one output")
+			k.err(p+"."+place.Path, "HTTP and gRPC cannot be mixed in one output")
 			return
 		}
 		grpc = is
 	}
-}
-
-func urlPath(p string, r *Remote, i int) string {
-	if r.URL != "" {
-		return p + ".url"
-	}
-	return fmt.Sprintf("%s.urls[%d]", p, i)
 }
 
 // together looks at what components do to each other.

@@ -1,25 +1,43 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
 // remote checks addresses, credentials and TLS.
-func (k *checker) remote(p string, r *Remote) {
-	switch {
-	case k.given(p+".url") && k.given(p+".urls"):
-		k.err(p+".urls", "url and urls are both given").Hint = "url is at " + k.nodes[p+".url"].pos.String() + "; keep one"
-	case k.given(p+".urls") && len(r.URLs) == 0:
-		k.err(p+".urls", "is empty")
-	case !k.given(p+".url") && !k.given(p+".urls"):
-		k.err(p, "url is missing").Hint = "address of the destination; urls for several"
+func (k *checker) remote(p string, r *Remote, schemes []string) {
+	var ways []string
+	for _, w := range []string{"url", "urls", "groups"} {
+		if k.given(p + "." + w) {
+			ways = append(ways, w)
+		}
 	}
+	switch {
+	case len(ways) > 1:
+		k.err(p+"."+ways[1], "%s and %s are both given", ways[0], ways[1]).Hint = ways[0] + " is at " + k.nodes[p+"."+ways[0]].pos.String() + "; keep one"
+	case len(ways) == 0:
+		k.err(p, "url is missing").Hint = "address of the destination; urls for several"
+	case ways[0] == "urls" && len(r.URLs) == 0, ways[0] == "groups" && len(r.Groups) == 0:
+		k.err(p+"."+ways[0], "is empty")
+	}
+	for i, g := range r.Groups {
+		at := fmt.Sprintf("%s.groups[%d]", p, i)
+		switch one, many := k.given(at+".url"), k.given(at+".urls"); {
+		case one && many:
+			k.err(at+".urls", "url and urls are both given")
+		case !one && len(g.URLs) == 0:
+			k.err(at, "url or urls is missing")
+		}
+	}
+	k.balance(p, r)
 	secure, seen := 0, make(map[URL]bool)
-	for i, u := range r.List() {
-		where := urlPath(p, r, i)
+	for _, place := range r.Places() {
+		u, where := place.URL, p+"."+place.Path
 		if u == "" {
 			continue // reported already
 		}
@@ -27,10 +45,14 @@ func (k *checker) remote(p string, r *Remote) {
 			k.warn(where, "%s is given twice", u)
 		}
 		seen[u] = true
-		pu, err := url.Parse(string(u))
+		pu, err := url.Parse(string(u.Plain()))
 		if err != nil {
 			continue
 		}
+		if len(r.Groups) > 0 && !slices.Contains(schemes, u.Scheme()) { // of others it is known already
+			k.err(where, "scheme %q does not fit here", u.Scheme()).Hint = suggest(u.Scheme(), schemes)
+		}
+		k.lookup(where, r, u, pu)
 		tls := u.Scheme() == "https" || u.Scheme() == "grpcs" || u.Scheme() == "tls"
 		if tls {
 			secure++
@@ -62,7 +84,7 @@ func (k *checker) remote(p string, r *Remote) {
 		}
 		k.err(p+".tls."+have, "needs %s too", miss)
 	}
-	if k.given(p+".tls") && t != (TLS{}) && len(r.List()) > 0 && secure == 0 {
+	if k.given(p+".tls") && t != (TLS{}) && len(r.Places()) > 0 && secure == 0 {
 		k.err(p+".tls", "is given, but no url has the scheme https, grpcs or tls")
 	}
 	if t.InsecureSkipVerify {
@@ -78,6 +100,49 @@ func (k *checker) remote(p string, r *Remote) {
 		if strings.EqualFold(name, "authorization") && r.Auth != (Auth{}) {
 			k.err(p+".headers."+name, "there are credentials in headers and in auth").Hint = "keep those in auth"
 		}
+	}
+}
+
+// lookup checks an address whose host is looked up.
+func (k *checker) lookup(where string, r *Remote, u URL, pu *url.URL) {
+	if u.Lookup() == "" {
+		return
+	}
+	if r.Proxy == "environment" {
+		k.err(where, "%s+ and a proxy contradict each other: the proxy looks names up", u.Lookup())
+	}
+	if _, err := netip.ParseAddr(pu.Hostname()); err == nil {
+		k.err(where, "%s+ needs a name, not an address", u.Lookup()).Hint = "write " + u.Plain().String()
+	}
+	if u.Lookup() != "srv" {
+		return
+	}
+	if pu.Port() != "" {
+		k.err(where, "a SRV record names the ports itself").Hint = "leave out :" + pu.Port()
+	}
+	if !strings.HasPrefix(pu.Hostname(), "_") {
+		k.warn(where, "names of SRV records begin with _service._tcp.").Hint = "for all addresses of a host write dns+" + u.Plain().String()
+	}
+}
+
+// balance checks how requests are spread.
+func (k *checker) balance(p string, r *Remote) {
+	if len(r.HashBy) > 0 && r.Balance != "hash" {
+		k.err(p+".hash_by", "has a meaning only for balance: hash")
+	}
+	for i, name := range r.HashBy {
+		if name == "" {
+			k.err(fmt.Sprintf("%s.hash_by[%d]", p, i), "is empty")
+		}
+	}
+	if k.given(p+".groups") && r.Balance == "failover" {
+		k.err(p+".balance", "failover makes each address a group of its own, and groups are given").Hint = "within a group: round_robin, least_inflight or hash"
+	}
+	if k.given(p+".failback") && len(r.Groups) < 2 && r.Balance != "failover" && !r.Looked() {
+		k.warn(p+".failback", "there is one group only: nothing to go back to")
+	}
+	if k.given(p+".discovery") && !r.Looked() {
+		k.warn(p+".discovery", "no address begins with dns+ or srv+: nothing is looked up").Hint = "a host without them is looked up for each connection, and one of its addresses used"
 	}
 }
 

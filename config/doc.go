@@ -11,6 +11,7 @@
 //	word      word=number: a word that stands for a number ("forever")
 //	min, max  the allowed range, as it would be written in a file
 //	scheme    the allowed schemes of a URL
+//	lookup    true: dns+ and srv+ may stand before the scheme of a URL
 //	required  "true": there is no default
 //
 // Decoding, checking, `weir config show` and docs/reference/configuration.md

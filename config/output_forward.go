@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"net/url"
 
 	"github.com/weirlog/weir/wire"
@@ -46,14 +45,11 @@ func (k *checker) notHTTP(p string, r *Remote, port, secure string) {
 	if r.Proxy != "none" && r.Proxy != "" {
 		k.err(p+".proxy", "this protocol goes through none")
 	}
-	for i, text := range r.List() {
-		where := p + ".url"
-		if r.URL == "" {
-			where = fmt.Sprintf("%s.urls[%d]", p, i)
-		}
+	for _, place := range r.Places() {
+		where, text := p+"."+place.Path, place.URL.Plain()
 		switch u, err := url.Parse(string(text)); {
 		case err != nil: // said already
-		case u.Port() == "":
+		case u.Port() == "" && place.URL.Lookup() != "srv":
 			usual := port
 			if u.Scheme == "tls" {
 				usual = secure

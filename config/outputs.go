@@ -1,5 +1,11 @@
 package config
 
+import (
+	"fmt"
+	"reflect"
+	"slices"
+)
+
 // Outputs are the outputs in the order in which they were given.
 type Outputs []Output
 
@@ -66,24 +72,64 @@ type DLQ struct {
 // Remote is what all outputs over the network have in common. Exactly one of
 // URL and URLs is set; use List.
 type Remote struct {
-	URL         URL               `yaml:"url" scheme:"http,https" doc:"Address of the destination."`
-	URLs        []URL             `yaml:"urls" scheme:"http,https" doc:"Addresses of several equal destinations, instead of url."`
-	Balance     string            `yaml:"balance" enum:"round_robin,least_inflight,failover" default:"round_robin" doc:"How requests are spread over urls; failover uses the first that works."`
+	URL         URL               `yaml:"url" scheme:"http,https" lookup:"true" doc:"Address of the destination. dns+ before the scheme: every address of the host is an endpoint; srv+: every target of that SRV record."`
+	URLs        []URL             `yaml:"urls" scheme:"http,https" lookup:"true" doc:"Addresses of several equal destinations, instead of url."`
+	Groups      []Group           `yaml:"groups" doc:"Groups of destinations, instead of url: the first that works is used."`
+	Balance     string            `yaml:"balance" enum:"round_robin,least_inflight,hash,failover" default:"round_robin" doc:"How requests are spread over the endpoints. hash: the same records always go to the same endpoint, see hash_by. failover: each url is a group of its own."`
+	HashBy      []string          `yaml:"hash_by" doc:"What balance: hash goes by: attributes of the stream such as namespace and pod, or fields of the record such as trace_id. The whole stream if empty."`
+	Failback    Duration          `yaml:"failback" default:"30s" min:"0s" max:"24h" doc:"How long a better group must have worked before it is used again."`
+	Discovery   Discovery         `yaml:"discovery" doc:"How dns+ and srv+ are looked up."`
 	Auth        Auth              `yaml:"auth" doc:"Credentials: user with password, api_key, bearer or bearer_file."`
 	TLS         TLS               `yaml:"tls" doc:"Settings of TLS, at least 1.2. Files are read again when they change."`
 	Headers     map[string]Secret `yaml:"headers" doc:"HTTP headers (metadata for gRPC) added to every request. Their values count as secrets."`
 	Proxy       string            `yaml:"proxy" enum:"none,environment" default:"none" doc:"environment: use HTTPS_PROXY and alike."`
 	Timeout     Duration          `yaml:"timeout" default:"30s" min:"100ms" max:"1h" doc:"Longest time for one attempt."`
+	Age         Duration          `yaml:"max_connection_age" default:"5m" min:"1s" max:"24h" doc:"How long a connection is used, a fifth more or less, before another takes its place and the host is looked up again."`
 	Concurrency Concurrency       `yaml:"concurrency" doc:"Requests at the same time."`
 	Eject       Eject             `yaml:"eject" doc:"When an endpoint is left out for a while."`
 }
 
-// List returns the addresses, whichever way they were given.
-func (r *Remote) List() []URL {
-	if r.URL != "" {
-		return []URL{r.URL}
+// Group is one of several groups of destinations.
+type Group struct {
+	URL  URL   `yaml:"url" lookup:"true" doc:"Address of the only destination of the group."`
+	URLs []URL `yaml:"urls" lookup:"true" doc:"Addresses of the group's destinations."`
+}
+
+// Discovery says how names become endpoints.
+type Discovery struct {
+	Every  Duration `yaml:"every" default:"30s" min:"1s" max:"24h" doc:"How often names are looked up again, a fifth more or less; also soon after a connection failed."`
+	Server Address  `yaml:"server" doc:"host:port of the DNS server to ask instead of the system's."`
+}
+
+// Place is an address and where it stands.
+type Place struct {
+	URL   URL
+	Group int
+	Path  string // below the output, such as groups[1].urls[0]
+}
+
+// Places returns all addresses, whichever way they were given.
+func (r *Remote) Places() []Place {
+	var list []Place
+	add := func(group int, at string, one URL, many []URL) {
+		if one != "" {
+			list = append(list, Place{one, group, at + "url"})
+			return
+		}
+		for i, u := range many {
+			list = append(list, Place{u, group, fmt.Sprintf("%surls[%d]", at, i)})
+		}
 	}
-	return r.URLs
+	add(0, "", r.URL, r.URLs)
+	for i, g := range r.Groups {
+		add(i, fmt.Sprintf("groups[%d].", i), g.URL, g.URLs)
+	}
+	return list
+}
+
+// Looked reports whether any address is looked up.
+func (r *Remote) Looked() bool {
+	return slices.ContainsFunc(r.Places(), func(p Place) bool { return p.URL.Lookup() != "" })
 }
 
 // Concurrency bounds the requests in flight; the number in use follows the
@@ -198,6 +244,16 @@ type componentType struct {
 	new       func() any
 	defaults  map[string]string // by path below the component; they win over the tags
 	schemes   []string          // of url and urls; nil: as in the tags
+}
+
+// schemesOf returns the schemes of addresses of an output of that type.
+func schemesOf(settings OutputSettings) []string {
+	for i := range outputTypes {
+		if t := &outputTypes[i]; reflect.TypeOf(t.new()) == reflect.TypeOf(settings) && t.schemes != nil {
+			return t.schemes
+		}
+	}
+	return []string{"http", "https"}
 }
 
 var inputTypes = []componentType{

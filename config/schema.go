@@ -18,6 +18,7 @@ type field struct {
 	min, max       string
 	schemes        []string
 	required       bool
+	lookup         bool // of a URL: dns+ and srv+ may stand before the scheme
 }
 
 // fieldsOf returns the keys of a struct in order, those of inlined structs in
@@ -38,7 +39,7 @@ func fieldsOf(t reflect.Type) []field {
 			continue
 		}
 		f := field{name: tag, doc: sf.Tag.Get("doc"), def: sf.Tag.Get("default"), index: []int{i}, typ: sf.Type,
-			min: sf.Tag.Get("min"), max: sf.Tag.Get("max"), required: sf.Tag.Get("required") == "true"}
+			min: sf.Tag.Get("min"), max: sf.Tag.Get("max"), required: sf.Tag.Get("required") == "true", lookup: sf.Tag.Get("lookup") == "true"}
 		if s := sf.Tag.Get("enum"); s != "" {
 			f.enum = strings.Split(s, ",")
 		}
@@ -110,6 +111,9 @@ func setScalar(v reflect.Value, text string, f *field) error {
 	}
 	if f == nil {
 		return nil
+	}
+	if u, ok := v.Interface().(URL); ok && u.Lookup() != "" && !f.lookup {
+		return bad("write "+string(u.Plain().Scheme())+"://…", "%s+ does not fit here: there is one address", u.Lookup())
 	}
 	if u, ok := v.Interface().(URL); ok && f.schemes != nil {
 		for _, s := range f.schemes {

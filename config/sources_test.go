@@ -65,7 +65,7 @@ func TestPrecedence(t *testing.T) {
 		{cfg.Cluster, "${env:X}"}, // the environment's values are final
 		{es.Naming, "fluentd"}, {es.URL, URL("http://file")}, {es.Batch.Wait.String(), "2s"},
 		{outputOf[*StdoutOutput](t, cfg, "stdout").Format, "raw"},
-		{loki.List(), []URL{"http://a", "http://b"}}, {loki.Labels, []string{"pod", "app"}},
+		{loki.Places(), []Place{{"http://a", 0, "urls[0]"}, {"http://b", 0, "urls[1]"}}}, {loki.Labels, []string{"pod", "app"}},
 		{loki.Headers, map[string]Secret{"X-A": "${env:X}", "X-B": "x"}},
 		{len(cfg.Inputs), 1}, {cfg.Inputs[0].Settings.(*FileInput).Paths, []Glob{"/a", "/x"}},
 		{cfg.Pipeline, []Step{{Kind: "parse", Parse: "json"}, {Kind: "remove", Remove: []string{"a"}}}},

@@ -285,10 +285,29 @@ func (u URL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 // LogValue hides passwords and tokens.
 func (u URL) LogValue() slog.Value { return slog.StringValue(u.String()) }
 
-// Scheme returns the scheme, in lower case.
+// Scheme returns the scheme, in lower case and without what Lookup returns.
 func (u URL) Scheme() string {
-	s, _, _ := strings.Cut(string(u), ":")
+	s, _, _ := strings.Cut(string(u.Plain()), ":")
 	return strings.ToLower(s)
+}
+
+// Lookup returns how the host becomes addresses: "dns" or "srv" if the scheme
+// begins with that and a plus, else "".
+func (u URL) Lookup() string {
+	for _, kind := range []string{"dns", "srv"} {
+		if len(u) > len(kind) && strings.EqualFold(string(u[:len(kind)+1]), kind+"+") {
+			return kind
+		}
+	}
+	return ""
+}
+
+// Plain returns the URL without what Lookup returns.
+func (u URL) Plain() URL {
+	if kind := u.Lookup(); kind != "" {
+		return u[len(kind)+1:]
+	}
+	return u
 }
 
 // Address is host:port to listen on; an empty host is every address.

@@ -20,10 +20,12 @@ const maxDial = 10 * time.Second
 type dialer struct {
 	net      net.Dialer
 	resolver Resolver
+	address  string // connects to this, whatever the address asked for
 }
 
-func newDialer(resolver Resolver, timeout time.Duration) *dialer {
+func newDialer(resolver Resolver, timeout time.Duration, address string) *dialer {
 	return &dialer{
+		address: address,
 		net: net.Dialer{
 			Timeout: min(maxDial, timeout),
 			KeepAliveConfig: net.KeepAliveConfig{
@@ -36,6 +38,9 @@ func newDialer(resolver Resolver, timeout time.Duration) *dialer {
 }
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if d.address != "" {
+		addr = d.address
+	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil || d.resolver == nil || net.ParseIP(host) != nil {
 		return d.net.DialContext(ctx, network, addr)

@@ -21,8 +21,8 @@ func TestFailure77_LostPeerIsNoticed(t *testing.T) {
 	defer func() { _ = l.Close() }()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	for name, d := range map[string]*dialer{
-		"system's resolver": newDialer(nil, time.Minute),
-		"given resolver":    newDialer(&fakeResolver{ips: []string{"127.0.0.1"}}, time.Minute),
+		"system's resolver": newDialer(nil, time.Minute, ""),
+		"given resolver":    newDialer(&fakeResolver{ips: []string{"127.0.0.1"}}, time.Minute, ""),
 	} {
 		c, err := d.dial(t.Context(), "tcp", "localhost:"+port)
 		if err != nil {

@@ -56,8 +56,8 @@ func newClient(conf HTTPConfig, u *url.URL) (*client, error) {
 		return nil, fmt.Errorf("output %s: %w", redactURL(u), err)
 	}
 	return &client{
-		conf: conf, url: u, shown: redactURL(u), log: conf.Logger, files: files,
-		dial: newDialer(conf.Resolver, conf.Timeout),
+		conf: conf, url: u, shown: conf.shown(u), log: conf.Logger, files: files,
+		dial: newDialer(conf.Resolver, conf.Timeout, conf.Address),
 	}, nil
 }
 

@@ -42,7 +42,10 @@ type Resolver interface {
 // common. It describes one endpoint.
 type HTTPConfig struct {
 	// URL of the endpoint. A user and password in it are used as Auth.
-	URL     string
+	URL string
+	// Address, if not empty, is the host:port to connect to instead of the URL's,
+	// whose host stays the one that is named in requests and verified by TLS.
+	Address string
 	TLS     TLS
 	Auth    Auth
 	Headers map[string]Secret // sent with every request; they may hold tokens
@@ -107,6 +110,9 @@ func (c HTTPConfig) checked(schemes ...string) (HTTPConfig, *url.URL, error) {
 	}
 	if !ok || u.Host == "" {
 		return c, nil, fmt.Errorf("output: the URL must be %s://host:port", strings.Join(schemes, "://…, "))
+	}
+	if c.Address != "" && c.ProxyFromEnvironment {
+		return c, nil, errors.New("output: a proxy connects to what the URL says, not to an address that was looked up")
 	}
 	if c.TLS != (TLS{}) && (u.Scheme == "http" || u.Scheme == "grpc") {
 		return c, nil, fmt.Errorf("output: URL %s is not encrypted, and tls is set; write %ss://", redactURL(u), u.Scheme)
@@ -191,6 +197,14 @@ func (a Auth) header(bearer string) string {
 		return "Basic " + base64.StdEncoding.EncodeToString([]byte(a.User+":"+string(a.Password)))
 	}
 	return ""
+}
+
+// shown is the endpoint as errors show it.
+func (c *HTTPConfig) shown(u *url.URL) string {
+	if c.Address != "" {
+		return redactURL(u) + " at " + c.Address
+	}
+	return redactURL(u)
 }
 
 // lifetime draws the age at which a new connection is replaced: MaxConnAge give

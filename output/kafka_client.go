@@ -94,7 +94,7 @@ func (s SASL) mechanism() (sasl.Mechanism, error) {
 
 // options returns what producers and consumers have in common.
 func (c *KafkaConn) options(t *tls.Config, last *lastTrouble) ([]kgo.Opt, error) {
-	d := newDialer(c.Resolver, c.Timeout)
+	d := newDialer(c.Resolver, c.Timeout, "")
 	id := "weir"
 	if c.Version != "" {
 		id += "-" + c.Version

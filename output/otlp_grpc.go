@@ -82,8 +82,8 @@ func newOTLPGRPC(c OTLPConfig, u *url.URL) (*otlpGRPC, error) {
 		md.Set(k, string(v))
 	}
 	return &otlpGRPC{
-		conf: c.HTTPConfig, target: host, tls: u.Scheme == "grpcs", shown: u.Scheme + "://" + u.Host, gzip: method == compressGzip,
-		files: files, dial: newDialer(c.Resolver, c.Timeout), md: md,
+		conf: c.HTTPConfig, target: host, tls: u.Scheme == "grpcs", shown: c.shown(&url.URL{Scheme: u.Scheme, Host: u.Host}), gzip: method == compressGzip,
+		files: files, dial: newDialer(c.Resolver, c.Timeout, c.Address), md: md,
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package output
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -60,7 +61,7 @@ func newSocket(c HTTPConfig, schemes ...string) (*socket, error) {
 		return nil, fmt.Errorf("output %s: %w", redactURL(u), err)
 	}
 	u.Path = ""
-	return &socket{conf: conf, url: u, shown: redactURL(u), files: files, dial: newDialer(conf.Resolver, conf.Timeout)}, nil
+	return &socket{conf: conf, url: u, shown: conf.shown(u), files: files, dial: newDialer(conf.Resolver, conf.Timeout, conf.Address)}, nil
 }
 
 // String names the endpoint. It also keeps fmt from printing fields.
@@ -137,7 +138,7 @@ func (s *socket) open(ctx context.Context, snap snapshot, now time.Time, era int
 	var nc net.Conn
 	var err error
 	if s.url.Scheme == "udp" {
-		nc, err = new(net.Dialer).DialContext(ctx, "udp", s.url.Host)
+		nc, err = new(net.Dialer).DialContext(ctx, "udp", cmp.Or(s.conf.Address, s.url.Host))
 	} else {
 		nc, err = s.dial.dial(ctx, "tcp", s.url.Host)
 	}
