@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -63,6 +64,9 @@ func (k *checker) listen() {
 	}
 	if l.HTTP != "" && !l.HTTP.Loopback() && len(l.Users) > 0 && t.Cert == "" {
 		k.warn("listen.users", "credentials come in without TLS").Hint = "give listen.tls: {cert: …, key: …}"
+	}
+	if slices.Contains(l.CORS, "*") && !l.Authenticated() {
+		k.warn("listen.cors", "any page that somebody on this network looks at could write logs").Hint = "name the origins, or give listen.users"
 	}
 	k.users(l)
 	if m := &l.Limits; m.Decompressed < m.Body && !k.given("listen.limits.decompressed") {

@@ -1,5 +1,10 @@
 package config
 
+import (
+	"net/url"
+	"strings"
+)
+
 // Store says where the embedded store keeps logs, and how long.
 type Store struct {
 	Path      Path        `yaml:"path" doc:"Directory of the store; 'store' in the state directory if empty."`
@@ -33,6 +38,7 @@ type Listen struct {
 	Kubernetes     ListenKubernetes        `yaml:"kubernetes" doc:"What Kubernetes is asked about those who push."`
 	TenantLimits   TenantLimits            `yaml:"tenant_limits" doc:"How much each tenant may push; all together if there are no tenants."`
 	TenantLimitsOf map[string]TenantLimits `yaml:"tenants" doc:"The same for single tenants, by name; what is not said there is as in tenant_limits."`
+	CORS           []Origin                `yaml:"cors" doc:"Whose pages may push from browsers, such as https://app.example.com, to http and to the inputs; '*' for all of them."`
 	Probe          Address                 `yaml:"probe" doc:"Address of GET /healthz, /readyz and /metrics, such as :7411; off if empty. It shows no log content and asks for no credentials."`
 	Insecure       bool                    `yaml:"insecure" default:"false" doc:"Lets http listen beyond loopback without authentication."`
 }
@@ -56,4 +62,18 @@ type ListenTLS struct {
 	Key        Path   `yaml:"key" doc:"File with the key, PEM."`
 	ClientCA   Path   `yaml:"client_ca" doc:"File with CA certificates, PEM; clients must have a certificate of one of them."`
 	ClientAuth string `yaml:"client_auth" enum:"require,optional" default:"require" doc:"require: clients without a certificate of client_ca are cut. optional: they need another credential of listen.users."`
+}
+
+// Origin is where a page in a browser is from: a scheme, a host and perhaps a port.
+type Origin string
+
+// UnmarshalText checks that browsers would write it so.
+func (o *Origin) UnmarshalText(text []byte) error {
+	s := string(text)
+	u, err := url.Parse(s)
+	if s != "*" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Scheme+"://"+u.Host != s || s != strings.ToLower(s)) {
+		return bad("an origin is a scheme, a host and perhaps a port, in small letters and without a path, such as https://app.example.com; '*' for all", "bad origin %q", shorten(s))
+	}
+	*o = Origin(s)
+	return nil
 }

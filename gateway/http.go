@@ -241,8 +241,12 @@ func (h *HTTP) outer(next http.Handler) http.Handler {
 			h.fail(w, r, &text, &httpError{http.StatusForbidden, "this server is for this machine: use 127.0.0.1 or localhost"})
 			return
 		}
-		if err := cross.Check(r); err != nil {
-			h.fail(w, r, &text, &httpError{http.StatusForbidden, "refused: a request of another site's page"})
+		own, done := h.cors(w, r)
+		if done {
+			return
+		}
+		if err := cross.Check(r); err != nil && !own {
+			h.fail(w, r, &text, &httpError{http.StatusForbidden, "refused: a request of another site's page; listen.cors names those that may"})
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -73,8 +73,11 @@ type Config struct {
 	// addresses, and HTTP requests must name this machine in their Host header, so
 	// that a web page elsewhere cannot reach it by a name of its own (DNS rebinding).
 	Local bool
-	Log   *slog.Logger
-	Now   func() time.Time
+	// Origins are whose pages may push from browsers, such as
+	// https://app.example.com; AnyOrigin stands for all.
+	Origins []string
+	Log     *slog.Logger
+	Now     func() time.Time
 }
 
 func (c Config) withDefaults() Config {

@@ -87,13 +87,20 @@ func (p *process) openPushes(ctx context.Context) error {
 // pushConfig is what all that is pushed goes by.
 func (p *process) pushConfig(cfg *config.Config, name string) gateway.Config {
 	c := gateway.Config{
-		Name: name, IDs: true, Log: p.log,
+		Name: name, IDs: true, Log: p.log, Origins: origins(cfg.Listen.CORS),
 		Defaults: []record.Attr{{Name: record.AttrCluster, Value: cfg.Cluster}},
 	}
 	if p.push != nil {
 		c.Auth, c.Memory, c.Limits, c.Limiter, c.Conns = p.push.auth, p.push.memory, p.push.limits, p.push.quotas, p.conns
 	}
 	return c
+}
+
+func origins(list []config.Origin) (out []string) {
+	for _, o := range list {
+		out = append(out, string(o))
+	}
+	return out
 }
 
 // authConfig is who may use listen.http and push to inputs. What of Kubernetes is
