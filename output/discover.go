@@ -55,6 +55,7 @@ type Discovery struct {
 
 type found struct {
 	target   Target
+	place    int
 	priority int
 }
 
@@ -86,7 +87,7 @@ func NewDiscovery(places []Place, names Names, server string) (*Discovery, error
 	return d, nil
 }
 
-// Lookup returns the endpoints of now, in the order of groups and names: what was
+// Lookup returns the endpoints of now, in the order of groups, places and names: what was
 // found last of places that cannot be looked up, or have no addresses at the
 // moment, which err tells. A Service without ready pods and a DNS server in trouble
 // look alike; endpoints that are gone are ejected in either case.
@@ -95,7 +96,7 @@ func (d *Discovery) Lookup(ctx context.Context) (list []Target, err error) {
 	for i, p := range d.places {
 		u := d.urls[i]
 		if p.Lookup == LookupNone {
-			d.last[i] = []found{{target: Target{Name: redactURL(u), URL: p.URL, Group: p.Group}}}
+			d.last[i] = []found{{target: Target{Name: redactURL(u), URL: p.URL, Group: p.Group}, place: i}}
 			continue
 		}
 		now, err := d.look(ctx, p, u)
@@ -106,6 +107,9 @@ func (d *Discovery) Lookup(ctx context.Context) (list []Target, err error) {
 			errs = append(errs, fmt.Errorf("%s+%s: %w", p.Lookup, redactURL(u), err))
 			continue
 		}
+		for k := range now {
+			now[k].place = i
+		}
 		d.last[i] = now
 	}
 	// Priorities of SRV records are groups within groups.
@@ -114,7 +118,7 @@ func (d *Discovery) Lookup(ctx context.Context) (list []Target, err error) {
 		all = append(all, l...)
 	}
 	slices.SortStableFunc(all, func(a, b found) int {
-		return cmp.Or(a.target.Group-b.target.Group, a.priority-b.priority, strings.Compare(a.target.Name, b.target.Name))
+		return cmp.Or(a.target.Group-b.target.Group, a.priority-b.priority, a.place-b.place, strings.Compare(a.target.Name, b.target.Name))
 	})
 	seen := make(map[string]bool)
 	group := -1
@@ -147,7 +151,7 @@ func (d *Discovery) look(ctx context.Context, p Place, u *url.URL) ([]found, err
 			}
 			t := *u
 			t.Host = net.JoinHostPort(strings.TrimSuffix(r.Target, "."), strconv.Itoa(int(r.Port)))
-			list = append(list, found{Target{Name: redactURL(&t), URL: t.String(), Group: p.Group}, int(r.Priority)})
+			list = append(list, found{Target{Name: redactURL(&t), URL: t.String(), Group: p.Group}, 0, int(r.Priority)})
 		}
 		return list, nil
 	}
@@ -163,7 +167,7 @@ func (d *Discovery) look(ctx context.Context, p Place, u *url.URL) ([]found, err
 	for _, ip := range oneFamily(ips) {
 		t := *u
 		t.Host = net.JoinHostPort(ip, port)
-		list = append(list, found{Target{Name: redactURL(&t), URL: u.String(), Address: t.Host, Group: p.Group}, 0})
+		list = append(list, found{Target{Name: redactURL(&t), URL: u.String(), Address: t.Host, Group: p.Group}, 0, 0})
 	}
 	return list, nil
 }

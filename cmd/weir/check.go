@@ -131,7 +131,14 @@ func probeOutputs(ctx context.Context, cfg *config.Config, w io.Writer) error {
 		if err != nil {
 			return cfg.Problem("outputs."+string(o.ID), err.Error())
 		}
-		for _, e := range endpoints {
+		if endpoints.looked() {
+			lookup, err := endpoints.find(ctx)
+			if err := errors.Join(lookup, err); err != nil {
+				failed++
+				fmt.Fprintf(w, "FAIL  %s %v\n", o.ID, err)
+			}
+		}
+		for _, e := range endpoints.list {
 			probe, ok := e.Output.(prober)
 			if !ok {
 				continue
@@ -146,10 +153,8 @@ func probeOutputs(ctx context.Context, cfg *config.Config, w io.Writer) error {
 			} else {
 				fmt.Fprintf(w, "ok    %s %s (%s)\n", o.ID, e.Name, time.Since(begin).Round(time.Millisecond))
 			}
-			if c, ok := e.Output.(io.Closer); ok {
-				_ = c.Close() // it was only asked
-			}
 		}
+		_ = endpoints.Close() // they were only asked
 	}
 	if failed > 0 {
 		return &exitError{exitUnreachable, fmt.Errorf("%d endpoints cannot be used", failed)}

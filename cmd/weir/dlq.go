@@ -177,13 +177,12 @@ func replay(ctx context.Context, cfg *config.Config, o config.Output, give time.
 	if err != nil {
 		return err
 	}
-	defer func() {
-		for _, e := range endpoints {
-			if c, ok := e.Output.(io.Closer); ok {
-				_ = c.Close() // everything sent was answered
-			}
+	defer endpoints.Close() // everything sent was answered
+	if endpoints.looked() {
+		if lookup, err := endpoints.find(ctx); err != nil || len(endpoints.list) == 0 {
+			return &exitError{exitUnreachable, errors.Join(lookup, err)}
 		}
-	}()
+	}
 	dead, err := deliver.OpenDeadLetters(deliver.DLQConfig{
 		Dir: filepath.Join(string(cfg.State), "dlq"), Output: string(o.ID), ID: wire.RecordID, Logger: p.log,
 	})
@@ -193,7 +192,7 @@ func replay(ctx context.Context, cfg *config.Config, o config.Output, give time.
 	defer dead.Close()
 	common := o.Settings.Common()
 	report, err := dead.Replay(ctx, deliver.Config{
-		Name: string(o.ID), Endpoints: endpoints,
+		Name: string(o.ID), Endpoints: endpoints.list,
 		Batch:  deliver.Batch{Bytes: int(common.Batch.Bytes), Wait: -1},
 		Retry:  deliver.Retry{For: give, MinDelay: time.Duration(common.Retry.MinDelay), MaxDelay: min(time.Duration(common.Retry.MaxDelay), give)},
 		Logger: p.log,

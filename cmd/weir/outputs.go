@@ -33,6 +33,7 @@ type destination struct {
 	queue     queue
 	disk      *sharedDisk // nil with a queue in memory
 	deliverer *deliver.Deliverer
+	endpoints *endpointSet
 	dead      *deliver.DeadLetters
 	capacity  int64
 	timeout   time.Duration
@@ -71,11 +72,8 @@ func (p *process) newDestination(cfg *config.Config, o config.Output) (made *des
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range endpoints {
-		if c, ok := e.Output.(io.Closer); ok {
-			d.closers = append(d.closers, c)
-		}
-	}
+	d.endpoints = endpoints
+	d.closers = append(d.closers, endpoints)
 	defer func() {
 		if err != nil {
 			d.close(p.log)
@@ -83,11 +81,11 @@ func (p *process) newDestination(cfg *config.Config, o config.Output) (made *des
 	}()
 	conf := deliver.Config{
 		Name: string(o.ID), Index: p.book.Index(string(o.ID)),
-		Endpoints: endpoints,
-		Batch:     deliver.Batch{Bytes: int(common.Batch.Bytes), Wait: time.Duration(common.Batch.Wait)},
-		Retry:     deliver.Retry{MinDelay: time.Duration(common.Retry.MinDelay), MaxDelay: time.Duration(common.Retry.MaxDelay)},
-		Grace:     5 * time.Second,
-		Logger:    p.log, // it names the output itself
+		Endpoints: endpoints.list, Dynamic: endpoints.looked(), Observe: endpoints.observe,
+		Batch:  deliver.Batch{Bytes: int(common.Batch.Bytes), Wait: time.Duration(common.Batch.Wait)},
+		Retry:  deliver.Retry{MinDelay: time.Duration(common.Retry.MinDelay), MaxDelay: time.Duration(common.Retry.MaxDelay)},
+		Grace:  5 * time.Second,
+		Logger: p.log, // it names the output itself
 	}
 	if common.Batch.Wait == 0 {
 		conf.Batch.Wait = -1 // at once
@@ -103,6 +101,7 @@ func (p *process) newDestination(cfg *config.Config, o config.Output) (made *des
 		if conf.Balance, err = deliver.ParseBalance(r.Balance); err != nil {
 			return nil, err
 		}
+		conf.HashBy, conf.Failback = r.HashBy, time.Duration(r.Failback)
 	}
 	if a, ok := o.Settings.(attempts); ok {
 		n, timeout := a.Attempts()
@@ -143,6 +142,7 @@ func (p *process) newDestination(cfg *config.Config, o config.Output) (made *des
 	if d.deliverer, err = deliver.New(conf); err != nil {
 		return nil, err
 	}
+	endpoints.follow(d.deliverer)
 	d.out = &pipeline.Output{Name: string(o.ID), Index: conf.Index, Queue: d.queue, Deliverer: d.deliverer, WhenFull: fullPolicy(common.Buffer.WhenFull)}
 	if q, ok := d.queue.(*diskQueue); ok {
 		d.out.Deliverer = &diskDeliverer{d.deliverer, q, common.Buffer, &p.stopping}
@@ -173,8 +173,8 @@ func deadPolicy(name string) deliver.WhenFull {
 // which those are is chosen at the input.
 var every = []string{"*"}
 
-// endpoints makes an output value for each address.
-func (p *process) endpoints(o config.Output, log *slog.Logger) ([]deliver.Endpoint, error) {
+// local makes the output value of a type that has one endpoint.
+func (p *process) local(o config.Output, log *slog.Logger) ([]deliver.Endpoint, error) {
 	switch s := o.Settings.(type) {
 	case *config.StdoutOutput:
 		form := format(s.Format, s.Keys)
@@ -213,21 +213,7 @@ func (p *process) endpoints(o config.Output, log *slog.Logger) ([]deliver.Endpoi
 		e, err := s3Output(s, log)
 		return []deliver.Endpoint{e}, err
 	}
-	remote := o.Settings.Endpoints()
-	var list []deliver.Endpoint
-	for _, u := range remote.List() {
-		out, err := remoteOutput(o.Settings, httpConfig(remote, u, log))
-		if err != nil {
-			for _, e := range list {
-				if c, ok := e.Output.(io.Closer); ok {
-					_ = c.Close() // nothing was sent
-				}
-			}
-			return nil, err
-		}
-		list = append(list, deliver.Endpoint{Name: u.String(), Output: out})
-	}
-	return list, nil
+	return nil, fmt.Errorf("output type %T is not built in", o.Settings)
 }
 
 // watchedStdout tells a reader that left from a Close of our own: only the
@@ -308,6 +294,7 @@ func httpConfig(r *config.Remote, u config.URL, log *slog.Logger) output.HTTPCon
 			Bearer: output.Secret(r.Auth.Bearer), BearerFile: string(r.Auth.BearerFile),
 		},
 		Timeout:              time.Duration(r.Timeout),
+		MaxConnAge:           time.Duration(r.Age),
 		ProxyFromEnvironment: r.Proxy == "environment",
 		Version:              version(),
 		Logger:               log,

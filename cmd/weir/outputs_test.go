@@ -60,7 +60,7 @@ func TestOutputsWritePodLabels(t *testing.T) {
 		sp := b.AppendString("hello")
 		b.Add(record.Record{Body: sp, Source: sp, End: 6, Stream: b.AddStream(record.StreamRef{Stream: s, Generation: record.ID{Hi: 1, Lo: 2}})})
 		b.Freeze()
-		if _, err := endpoints[0].Output.Send(context.Background(), []record.Part{record.NewPart(b, b.Live())}); err != nil {
+		if _, err := endpoints.list[0].Output.Send(context.Background(), []record.Part{record.NewPart(b, b.Live())}); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if body := <-bodies; !strings.Contains(body, "checkout-team") || !strings.Contains(body, "team") {
@@ -68,7 +68,7 @@ func TestOutputsWritePodLabels(t *testing.T) {
 		} else if name != "loki" && !strings.Contains(body, "restart") {
 			t.Errorf("%s: no restart number in %q", name, body)
 		}
-		if c, ok := endpoints[0].Output.(io.Closer); ok {
+		if c, ok := endpoints.list[0].Output.(io.Closer); ok {
 			c.Close()
 		}
 	}
