@@ -59,11 +59,28 @@ type Output struct {
 	Inflight            int
 	ConcurrencyLimit    int
 	Healthy, Endpoints  int
+	Each                []Endpoint // at most maxEndpoints have series of their own
+	Lookups             *Lookups   // nil if no addresses are looked up
 	LastSuccess         time.Time
 	DeadLetterBytes     int64
 	HasDeadLetterOnDisk bool
 	Disk                *DiskBuffer // nil with a buffer in memory
 }
+
+// Endpoint is one endpoint of an output.
+type Endpoint struct {
+	Name               string
+	Healthy            bool // not ejected
+	Used               bool // of the group in use
+	Inflight, Limit    int
+	Requests, Failures uint64
+}
+
+// maxEndpoints is how many endpoints of an output have series of their own.
+const maxEndpoints = 100
+
+// Lookups is how often an output's addresses were looked up.
+type Lookups struct{ Done, Failed uint64 }
 
 // DiskBuffer is an output's buffer on disk.
 type DiskBuffer struct {
@@ -266,6 +283,18 @@ func collectOutput(emit emitFunc, o *Output, now time.Time) {
 	emit("weir_output_concurrency_limit", float64(o.ConcurrencyLimit), o.Name)
 	emit("weir_output_healthy_endpoints", float64(o.Healthy), o.Name)
 	emit("weir_output_endpoints", float64(o.Endpoints), o.Name)
+	for _, e := range o.Each[:min(len(o.Each), maxEndpoints)] {
+		emit("weir_output_endpoint_healthy", bit(e.Healthy), o.Name, e.Name)
+		emit("weir_output_endpoint_used", bit(e.Used), o.Name, e.Name)
+		emit("weir_output_endpoint_inflight", float64(e.Inflight), o.Name, e.Name)
+		emit("weir_output_endpoint_concurrency_limit", float64(e.Limit), o.Name, e.Name)
+		emit("weir_output_endpoint_requests_total", float64(e.Requests), o.Name, e.Name)
+		emit("weir_output_endpoint_failures_total", float64(e.Failures), o.Name, e.Name)
+	}
+	if l := o.Lookups; l != nil {
+		emit("weir_output_lookups_total", float64(l.Done), o.Name)
+		emit("weir_output_failed_lookups_total", float64(l.Failed), o.Name)
+	}
 	if !o.LastSuccess.IsZero() {
 		emit("weir_output_last_success_seconds", now.Sub(o.LastSuccess).Seconds(), o.Name)
 	}

@@ -24,7 +24,7 @@ func full() Snapshot {
 		Outputs: []Output{{
 			Name: "elasticsearch/main", Read: 10, Waiting: 2,
 			Records:  map[[2]string]uint64{{"delivered", ""}: 5, {"dropped", "step"}: 2, {"dead", "rejected"}: 1},
-			Requests: map[string]uint64{"ok": 4}, LastSuccess: time.Now(), HasDeadLetterOnDisk: true, Disk: &DiskBuffer{Records: 3},
+			Requests: map[string]uint64{"ok": 4}, LastSuccess: time.Now(), HasDeadLetterOnDisk: true, Each: []Endpoint{{Name: "https://es-0:9200", Healthy: true}}, Lookups: &Lookups{Done: 3}, Disk: &DiskBuffer{Records: 3},
 		}},
 		Kube:   &Kube{Synced: true, LastEvent: time.Now()},
 		Store:  &Store{Rows: 5, MaxDisk: 1 << 30, WALErrors: 3, LowDisk: true},

@@ -249,7 +249,9 @@ type outputStatus struct {
 	Retried      uint64            `json:"retried"`
 	InFlight     int               `json:"in_flight"`
 	Limit        int               `json:"concurrency_limit"`
+	Group        int               `json:"group"` // in use
 	Endpoints    []endpointStatus  `json:"endpoints"`
+	Lookup       *lookupStatus     `json:"lookup,omitempty"`
 	LastSuccess  time.Time         `json:"last_success,omitzero"`
 	LastError    string            `json:"last_error,omitempty"`
 	LastErrorAt  time.Time         `json:"last_error_at,omitzero"`
@@ -258,10 +260,33 @@ type outputStatus struct {
 }
 
 type endpointStatus struct {
-	Name     string `json:"name"`
-	Healthy  bool   `json:"healthy"`
-	Requests uint64 `json:"requests"`
+	Name        string    `json:"name"`
+	Group       int       `json:"group"`
+	Healthy     bool      `json:"healthy"`
+	State       string    `json:"state"` // active, starting, standby, paused, ejected, leaving
+	InFlight    int       `json:"in_flight"`
+	Limit       int       `json:"concurrency_limit"`
+	Requests    uint64    `json:"requests"`
+	Failures    uint64    `json:"failures"`
+	PausedUntil time.Time `json:"paused_until,omitzero"`
+}
+
+// word is the state as a person is told.
+func (e *endpointStatus) word() string {
+	switch e.State {
+	case "active":
+		return "up"
+	case "ejected":
+		return "LEFT OUT"
+	}
+	return e.State
+}
+
+// lookupStatus is what became of looking up the addresses of an output.
+type lookupStatus struct {
+	Lookups  uint64 `json:"lookups"`
 	Failures uint64 `json:"failures"`
+	Error    string `json:"error,omitempty"` // of the last one
 }
 
 type configStatus struct {
@@ -338,7 +363,16 @@ func (d *destination) status() outputStatus {
 		}
 	}
 	for _, e := range s.Endpoints {
-		o.Endpoints = append(o.Endpoints, endpointStatus{e.Name, e.Healthy, e.Requests, e.Failures})
+		st := endpointStatus{Name: e.Name, Group: e.Group, Healthy: e.Healthy, State: e.State, InFlight: e.InFlight, Limit: e.Limit, Requests: e.Requests, Failures: e.Failures}
+		if e.State == "paused" {
+			st.PausedUntil = e.PausedUntil
+		}
+		o.Endpoints = append(o.Endpoints, st)
+	}
+	o.Group = s.Group
+	if d.endpoints.looked() {
+		l := d.endpoints.lookups()
+		o.Lookup = &lookupStatus{l.Lookups, l.Failures, l.LastError}
 	}
 	if d.dead != nil {
 		o.DeadLetters, _, _ = d.dead.Usage() // 0 if it cannot be read
@@ -398,7 +432,8 @@ func (p *process) problems() []string {
 // than a working one may: an attempt, then a delay or as long as a destination
 // may ask for, or as long as a batch waits for more.
 func (d *destination) stuck(s *deliver.Stats, now time.Time) time.Duration {
-	if s.Waiting.Records == 0 || s.InFlight > 0 && d.timeout == 0 {
+	// Without addresses there is nobody to try, which another start would not change.
+	if s.Waiting.Records == 0 || s.InFlight > 0 && d.timeout == 0 || len(s.Endpoints) == 0 {
 		return 0
 	}
 	last := s.LastSuccess
@@ -479,7 +514,18 @@ func (d *destination) metrics(now time.Time, total *ack.Tally, rows []outputRow)
 	o := metrics.Output{
 		Name: d.out.Name, Records: make(map[[2]string]uint64), BufferBytes: int64(s.Waiting.Bytes), BufferCapacity: d.capacity,
 		Requests: requestCounts(&s), BytesSent: s.Bytes, Retried: s.Retried, Inflight: s.InFlight, ConcurrencyLimit: s.Limit,
-		Healthy: s.Healthy, Endpoints: len(s.Endpoints), LastSuccess: s.LastSuccess,
+		Healthy: s.Healthy, LastSuccess: s.LastSuccess,
+	}
+	for _, e := range s.Endpoints {
+		if e.State == "leaving" {
+			continue
+		}
+		o.Endpoints++
+		o.Each = append(o.Each, metrics.Endpoint{Name: e.Name, Healthy: e.Healthy, Used: e.Group == s.Group, Inflight: e.InFlight, Limit: e.Limit, Requests: e.Requests, Failures: e.Failures})
+	}
+	if d.endpoints.looked() {
+		l := d.endpoints.lookups()
+		o.Lookups = &metrics.Lookups{Done: l.Lookups, Failed: l.Failures}
 	}
 	if !s.OldestWaiting.IsZero() {
 		o.OldestSeconds = now.Sub(s.OldestWaiting).Seconds()

@@ -115,12 +115,23 @@ func printOutput(w io.Writer, what string, o *outputStatus, now time.Time) {
 	}
 	fmt.Fprintf(w, "\n  records  %s since start\n", counts(o.Records))
 	fmt.Fprintf(w, "  requests %s; %s sent; %d of %d in flight; %d records sent again\n", counts(o.Requests), size(int64(o.BytesSent)), o.InFlight, o.Limit, o.Retried)
+	groups := slices.ContainsFunc(o.Endpoints, func(e endpointStatus) bool { return e.Group != o.Endpoints[0].Group })
 	for _, e := range o.Endpoints {
-		state := "up"
-		if !e.Healthy {
-			state = "LEFT OUT"
+		fmt.Fprintf(w, "  %-8s %s, ", e.word(), e.Name)
+		if groups {
+			fmt.Fprintf(w, "group %d, ", e.Group)
 		}
-		fmt.Fprintf(w, "  %-8s %s, %d requests, %d failed\n", state, e.Name, e.Requests, e.Failures)
+		if len(o.Endpoints) > 1 {
+			fmt.Fprintf(w, "%d of %d in flight, ", e.InFlight, e.Limit)
+		}
+		fmt.Fprintf(w, "%d requests, %d failed", e.Requests, e.Failures)
+		if !e.PausedUntil.IsZero() {
+			fmt.Fprintf(w, "; it asked to be left alone for %s", e.PausedUntil.Sub(now).Round(time.Second))
+		}
+		fmt.Fprintln(w)
+	}
+	if l := o.Lookup; l != nil && l.Error != "" {
+		fmt.Fprintf(w, "  LOOKUP   %s\n", strings.ReplaceAll(l.Error, "\n", "; "))
 	}
 	if o.Buffer != nil {
 		o.Buffer.print(w)

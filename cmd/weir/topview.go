@@ -244,10 +244,14 @@ func (v *topView) tables(r *topReport) (out []string) {
 			out = append(out, line)
 			for _, e := range row.Endpoints {
 				if len(row.Endpoints) > 1 || !e.Healthy {
-					state := v.paint("32", "up")
-					if !e.Healthy {
-						state = v.paint("31", "LEFT OUT")
+					colour := "32"
+					switch {
+					case !e.Healthy:
+						colour = "31"
+					case e.State != "active":
+						colour = "33"
 					}
+					state := v.paint(colour, e.word())
 					out = append(out, v.fit(fmt.Sprintf("  %s %s, %s requests, %s failed", state, show.Printable(e.Name), grouped(int64(e.Requests)), grouped(int64(e.Failures)))))
 				}
 			}
