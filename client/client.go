@@ -193,7 +193,8 @@ func (c *Client) reportLoss(closing bool) {
 
 // Flush sends what was logged before, without waiting for more, and returns when
 // gateways have acknowledged it. The error is the context's, with the last one
-// of a gateway; the records stay where they are, and are sent later.
+// of a gateway; the records stay where they are, and are sent later. ErrClosed
+// means that the client was closed before.
 func (c *Client) Flush(ctx context.Context) error {
 	done := make(chan uint64, 1)
 	select {

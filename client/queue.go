@@ -256,7 +256,8 @@ func (q *queue) hurry() (target uint64) {
 	return q.accepted
 }
 
-// wait waits until the first target records are dealt with.
+// wait waits until the first target records are dealt with. ErrClosed: they will
+// not be, since the client has been closed meanwhile.
 func (q *queue) wait(ctx context.Context, target uint64) error {
 	for {
 		q.mu.Lock()
@@ -267,6 +268,8 @@ func (q *queue) wait(ctx context.Context, target uint64) error {
 		}
 		select {
 		case <-changed:
+		case <-q.c.closed:
+			return ErrClosed
 		case <-ctx.Done():
 			return ctx.Err()
 		}

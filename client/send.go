@@ -298,7 +298,7 @@ func (a *Auth) set(req *http.Request) error {
 	return nil
 }
 
-// judge reads an answer. What OTLP says must not be sent again (401, 404, a
+// judge reads an answer. What OTLP says must not be sent again (401, 404, 415, a
 // redirect …) is: it is the configuration that is wrong then, not the records.
 // https://opentelemetry.io/docs/specs/otlp/#otlphttp-response
 func judge(resp *http.Response, text []byte, err error) answer {
@@ -322,7 +322,9 @@ func judge(resp *http.Response, text []byte, err error) answer {
 		return a
 	case code == http.StatusRequestEntityTooLarge:
 		a.verdict = tooLarge
-	case code == http.StatusBadRequest || code == http.StatusUnsupportedMediaType || code == http.StatusUnprocessableEntity:
+	case (code == http.StatusBadRequest || code == http.StatusUnprocessableEntity) && kind != "" && kind != "text/html":
+		// A gateway says what is wrong. What says nothing, or shows a page, is a proxy,
+		// or TLS where there is none: the records are good.
 		a.verdict = malformed
 	case code/100 == 3:
 		a.err = fmt.Errorf("%s: redirects are not followed", resp.Status)

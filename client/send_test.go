@@ -95,7 +95,7 @@ func (w *wire) do(f func()) {
 // Every answer that is not about the records is tried again, and the records
 // arrive once it is better.
 func TestRetried(t *testing.T) {
-	for _, code := range []int{0, 301, 302, 307, 308, 401, 403, 404, 405, 408, 429, 500, 502, 503, 504, 507} {
+	for _, code := range []int{0, 301, 302, 307, 308, 400, 401, 403, 404, 405, 408, 415, 422, 429, 500, 502, 503, 504, 507} {
 		w := &wire{answer: func(n int, _ *http.Request, _ []entry) (int, map[string]string, string) {
 			if n <= 3 {
 				return code, map[string]string{"Location": "http://elsewhere/"}, ""
@@ -299,7 +299,9 @@ func TestSplit(t *testing.T) {
 
 // A gateway that calls everything malformed is not asked about each record.
 func TestAllMalformed(t *testing.T) {
-	w := &wire{answer: func(int, *http.Request, []entry) (int, map[string]string, string) { return 400, nil, "" }}
+	w := &wire{answer: func(int, *http.Request, []entry) (int, map[string]string, string) {
+		return 400, map[string]string{"Content-Type": "application/x-protobuf"}, ""
+	}}
 	simulate(t, w, Config{}, func(c *Client) {
 		for range 3000 {
 			c.Logger().Info("m")
@@ -314,15 +316,18 @@ func TestAllMalformed(t *testing.T) {
 // A proxy's page is no gateway's answer.
 func TestWebPage(t *testing.T) {
 	w := &wire{answer: func(n int, _ *http.Request, _ []entry) (int, map[string]string, string) {
-		if n == 1 {
+		switch n {
+		case 1:
 			return 200, map[string]string{"Content-Type": "text/html; charset=utf-8"}, "<html>Please log in"
+		case 2:
+			return 400, map[string]string{"Content-Type": "text/html"}, "<html>The plain HTTP request was sent to HTTPS port"
 		}
 		return 200, nil, ""
 	}}
 	simulate(t, w, Config{}, func(c *Client) {
 		c.Logger().Info("m")
 		flush(t, c)
-		if w.n != 2 || c.Stats().Delivered != 1 {
+		if w.n != 3 || c.Stats().Delivered != 1 {
 			t.Errorf("%d requests", w.n)
 		}
 	})
@@ -502,6 +507,32 @@ func TestFlushGivesUp(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Who waits for a Flush while the client is closed waits no longer than that.
+func TestFlushEndsWithClose(t *testing.T) {
+	for _, spool := range []string{"", t.TempDir()} {
+		w := &wire{answer: func(int, *http.Request, []entry) (int, map[string]string, string) { return 503, nil, "" }}
+		simulate(t, w, Config{Spool: Spool{Dir: spool}}, func(c *Client) {
+			c.Logger().Info("m")
+			done := make(chan error, 1)
+			go func() { done <- c.Flush(context.Background()) }()
+			synctest.Wait()
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			_ = c.Close(ctx) // it says that a record is lost, or nothing
+			synctest.Wait()
+			select {
+			case err := <-done:
+				if !errors.Is(err, ErrClosed) {
+					t.Error(err)
+				}
+			default:
+				t.Error("Flush waits for ever")
+				c.queue.finish(&batch{}) // let go of it
+			}
+		})
+	}
 }
 
 func TestLogPanic(t *testing.T) {

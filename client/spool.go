@@ -54,11 +54,15 @@ func openSpool(c Spool, resource []byte, open openFunc) (s *spool, waiting uint6
 		return nil, 0, fmt.Errorf("spool: %w", err)
 	}
 	s = &spool{open: open, res: resource, max: c.MaxBytes, segSize: min(max(c.MaxBytes/8, 64<<10), 8<<20), sync: c.Sync}
+	var denied error
 	for n := range maxSlots {
 		dir := filepath.Join(c.Dir, fmt.Sprintf("slot-%02d", n))
 		lock, err := lockSlot(dir, s.lock == nil)
 		switch {
 		case errors.Is(err, errLocked), errors.Is(err, fs.ErrNotExist):
+			continue
+		case errors.Is(err, fs.ErrPermission): // a program of another user shares the directory
+			denied = err
 			continue
 		case err != nil:
 			s.close()
@@ -77,6 +81,9 @@ func openSpool(c Spool, resource []byte, open openFunc) (s *spool, waiting uint6
 			s.close()
 			return nil, 0, fmt.Errorf("spool: %w", err)
 		}
+	}
+	if s.lock == nil && denied != nil {
+		return nil, 0, fmt.Errorf("spool: no slot of %s can be used: %w", c.Dir, denied)
 	}
 	if s.lock == nil {
 		return nil, 0, fmt.Errorf("spool: %s: all %d slots are in use by other processes", c.Dir, maxSlots)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -336,6 +337,27 @@ func TestDamagedAreBounded(t *testing.T) {
 
 // Two processes with one directory do not touch each other's files, and the
 // next one takes what they left.
+// Programs of several users share a directory: slots that belong to another are
+// passed over.
+func TestSlotsOfOthers(t *testing.T) {
+	if os.Getuid() == 0 || runtime.GOOS == "windows" {
+		t.Skip("needs a user who may not do everything")
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"slot-00", "slot-02"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, _ := testSpool(t, dir, 1<<20, SyncNever)
+	if filepath.Base(s.dir) != "slot-01" {
+		t.Error(s.dir)
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestSlots(t *testing.T) {
 	dir := t.TempDir()
 	a, _ := testSpool(t, dir, 1<<20, SyncNever)
