@@ -259,7 +259,8 @@ func localHost(host string) bool {
 		host = h
 	}
 	host = strings.Trim(host, "[]")
-	if strings.EqualFold(strings.TrimSuffix(host, "."), "localhost") {
+	// Browsers look up no name that ends so (RFC 6761 §6.3).
+	if name := strings.ToLower(strings.TrimSuffix(host, ".")); name == "localhost" || strings.HasSuffix(name, ".localhost") {
 		return true
 	}
 	a, err := netip.ParseAddr(host)
