@@ -206,7 +206,7 @@ func (in *Input) opened(kind string, a net.Addr) {
 	in.mu.Lock()
 	in.addrs = append(in.addrs, a)
 	in.mu.Unlock()
-	in.cfg.Log.Info("listening", "input", in.cfg.Name, "protocol", kind, "address", a.String(), "tls", in.listen.TLS != nil)
+	in.cfg.Log.Info("listening", "input", in.cfg.Name, "protocol", kind, "address", a.String(), "tls", in.listen.TLS != nil && a.Network() == "tcp")
 }
 
 // socketProtocols are the protocols that have listeners other than HTTP and gRPC,
