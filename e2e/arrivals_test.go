@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -33,6 +34,7 @@ func pushedText(sender, n int) string {
 type arrivals struct {
 	name string
 	down atomic.Bool
+	slow atomic.Int64 // nanoseconds before an answer
 	url  string
 
 	mu      sync.Mutex
@@ -94,6 +96,9 @@ func (a *arrivals) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Elastic-Product", "Elasticsearch")
 		_, _ = io.WriteString(w, `{"version":{"number":"8.15.0"},"tagline":"You Know, for Search"}`)
 		return
+	}
+	if d := a.slow.Load(); d > 0 {
+		<-time.After(time.Duration(d))
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

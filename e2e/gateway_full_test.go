@@ -37,6 +37,46 @@ func TestFailure96_GatewayTermWhilePushing(t *testing.T) {
 	g.settled()
 }
 
+// A stop goes on sending what waits on the disk while the destination takes it, and
+// leaves the rest of what it does not take in time, or at all, to the next start.
+func TestFailure96_StopSendsTheBacklog(t *testing.T) {
+	g := newPushed(t, "", "{disk: 256MiB, memory: 1MiB}", "")
+	g.elastic.down.Store(true)
+	g.lines.down.Store(true)
+	begin := func() {
+		g.process = start(t, g.stderr, io.Discard, weir(t), "gateway", "-c", g.config, "--set", "outputs.jsonl.batch.bytes=16KiB", "--set", "outputs.jsonl.concurrency.max=1")
+	}
+	begin()
+	g.push(time.Millisecond)
+	g.working(200 * perPush)
+	g.stop()
+	g.lines.slow.Store(int64(20 * time.Millisecond))
+	g.lines.down.Store(false)
+	arrived := func() int {
+		g.lines.mu.Lock()
+		defer g.lines.mu.Unlock()
+		return g.lines.records
+	}
+	eventually(t, "the backlog begins to move", func() bool { return arrived() > 0 }, g.process.tail)
+	before := arrived()
+	clock := time.Now()
+	if code := g.signal(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d\n%s", code, g.process.tail())
+	}
+	took := time.Since(clock)
+	_, acked := g.acked()
+	t.Logf("%d of %d records had come before the stop, which took %s; %d after it", before, acked, took.Round(time.Millisecond), arrived())
+	if missing := g.lines.missing(g.senders); missing != "" {
+		t.Errorf("a destination that works got less than everything: %s", missing)
+	}
+	if before >= acked/2 || took > 25*time.Second {
+		t.Errorf("%d of %d records had come before, and the stop took %s: the test shows nothing", before, acked, took)
+	}
+	g.lines.slow.Store(0)
+	begin()
+	g.settled()
+}
+
 // tenantPush pushes one line as a tenant and returns the status and Retry-After.
 func tenantPush(addr, tenant, line string) (status int, after string) {
 	req, _ := http.NewRequest(http.MethodPost, "http://"+addr+"/loki/api/v1/push",

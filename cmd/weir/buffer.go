@@ -127,9 +127,9 @@ func (q *diskQueue) OldestSince() (time.Time, bool) {
 // diskDeliverer delivers from a disk buffer.
 type diskDeliverer struct {
 	*deliver.Deliverer
-	q        *diskQueue
-	limits   config.Buffer
-	stopping *atomic.Bool
+	q       *diskQueue
+	limits  config.Buffer
+	stopped *atomic.Int64 // when a stop began, Unix nanoseconds; 0 before
 }
 
 // Run takes over the buffer, delivers, and gives back what is not delivered: a
@@ -142,17 +142,35 @@ func (d *diskDeliverer) Run(ctx context.Context) error {
 	return err
 }
 
-// Waiting is what a reload or a stop has to wait for. A stop waits only for what
-// is not on the disk yet, and a successor gets what is with its predecessor.
+// Waiting is what a reload or a stop has to wait for. A successor gets what is with
+// its predecessor. A stop waits for what is not on the disk yet, and for the rest as
+// long as the destination takes it: if it does not, the next start has it.
 func (d *diskDeliverer) Waiting() int64 {
-	t := d.q.taker.Load()
-	switch {
-	case t != nil && !t.Current():
+	if t := d.q.taker.Load(); t != nil && !t.Current() {
 		return 0
-	case d.stopping.Load():
+	}
+	if at := d.stopped.Load(); at != 0 && !d.delivers(time.Unix(0, at)) {
 		return int64(d.q.Pending())
 	}
 	return d.Deliverer.Waiting()
+}
+
+const (
+	// fresh is how long after its last success a destination counts as working
+	// when a stop begins, and lasting how long while it goes on.
+	fresh   = 10 * time.Second
+	lasting = 2 * time.Second
+)
+
+// delivers reports whether the destination still takes records in a stop that began
+// then.
+func (d *diskDeliverer) delivers(stop time.Time) bool {
+	s := d.Stats()
+	if s.Healthy == 0 {
+		return false
+	}
+	silent := time.Since(s.LastSuccess)
+	return silent < lasting || time.Since(stop) < lasting && silent < fresh
 }
 
 // leftBuffers logs the disk buffers of outputs that are not configured, or not on

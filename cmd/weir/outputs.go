@@ -145,7 +145,7 @@ func (p *process) newDestination(cfg *config.Config, o config.Output) (made *des
 	endpoints.follow(d.deliverer)
 	d.out = &pipeline.Output{Name: string(o.ID), Index: conf.Index, Queue: d.queue, Deliverer: d.deliverer, WhenFull: fullPolicy(common.Buffer.WhenFull)}
 	if q, ok := d.queue.(*diskQueue); ok {
-		d.out.Deliverer = &diskDeliverer{d.deliverer, q, common.Buffer, &p.stopping}
+		d.out.Deliverer = &diskDeliverer{d.deliverer, q, common.Buffer, &p.stopped}
 	}
 	return d, nil
 }

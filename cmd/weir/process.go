@@ -83,9 +83,9 @@ type process struct {
 
 	diskMu sync.Mutex
 	disks  map[string]*sharedDisk // by output
-	// stopping is set when a stop has begun: from then on what is on disk waits
-	// for the next start.
-	stopping atomic.Bool
+	// stopped is when a stop began, Unix nanoseconds; 0 before. From then on what is
+	// on disk need not be delivered: the next start has it.
+	stopped atomic.Int64
 
 	closeOnce    sync.Once
 	outputClosed chan struct{} // closed when the reader of stdout has gone
@@ -191,7 +191,7 @@ func (p *process) run(ctx context.Context) error {
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { p.stopping.Store(true) })()
+	defer context.AfterFunc(ctx, func() { p.stopped.Store(time.Now().UnixNano()) })()
 	for _, l := range p.leftBuffers(cfg) {
 		p.log.Warn("an output's buffer is left over: " + l.String())
 	}
