@@ -199,3 +199,27 @@ func TestFailure109_ManyRequestsAtOnce(t *testing.T) {
 	wg.Wait()
 	t.Logf("%d of %d cut", cut.Load(), conns*maxStreams)
 }
+
+// A thousand calls at a time on one connection of gRPC are more than it may have:
+// clients keep the rest until there is room.
+func TestGRPCThousandCallsOnOneConnection(t *testing.T) {
+	store := &pushStore{}
+	s := httptest.NewUnstartedServer(newServer(t, store, Config{}))
+	s.Listener = PrepareHTTP(s.Config, s.Listener, nil, slog.New(slog.DiscardHandler))
+	s.Start()
+	defer s.Close()
+	conn, err := grpc.NewClient("passthrough:///"+s.Listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var wg sync.WaitGroup
+	for range 1000 {
+		wg.Go(func() {
+			if _, err := collogs.NewLogsServiceClient(conn).Export(t.Context(), logsRequest("x")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
