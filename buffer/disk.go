@@ -112,6 +112,7 @@ type Disk struct {
 	base    tally
 	sum     ack.Tally // since the start
 	saved   pos
+	noted   pos // written, and perhaps not durable
 	cursorF File
 	turn    uint64
 	salt    uint32

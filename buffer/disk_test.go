@@ -2,9 +2,12 @@ package buffer
 
 import (
 	"context"
+	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/buffer/buffertest"
 )
 
@@ -43,5 +46,49 @@ func TestDiskOnDisk(t *testing.T) {
 	}
 	buffertest.Run(t, func(bt buffertest.T, maxBytes int) buffertest.Queue {
 		return openDisk(bt, DiskConfig{Dir: t.TempDir(), MaxBytes: max(int64(maxBytes), 256<<10), Memory: max(maxBytes, 64<<10)})
+	})
+}
+
+// Within moments of an answer a kill repeats nothing of what was answered, and
+// between two of them the fsyncs are few: 32 records that are answered one by one.
+func TestShortLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := newCrashFS(1)
+		w := &world{t: t, r: rand.New(rand.NewPCG(1, 1)), fs: fs, segment: 1 << 20, delivered: map[int]bool{}}
+		if err := w.open(); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 64 {
+			tok := w.tokens.Track(n+1, time.Now())
+			if !w.d.Put(w.part(n, n+1, tok)) {
+				t.Fatal("refused")
+			}
+		}
+		if err := w.d.Sync(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second) // the last save is not of this moment
+		before := w.d.Stats().Syncs
+		for n := range 32 {
+			p, ok := w.d.TryNext()
+			for !ok {
+				<-w.d.Ready()
+				p, ok = w.d.TryNext()
+			}
+			p.Settle(0, ack.Delivered)
+			time.Sleep(2 * keepEvery)
+			f, err := fs.Open(cursorName, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c, found, err := readCursor(f); err != nil || !found || c.at.seq != uint64(n+1) {
+				t.Fatalf("after %d records the cursor is at %d (%v, %v)", n+1, c.at.seq, found, err)
+			}
+		}
+		if n := w.d.Stats().Syncs - before; n > 3 {
+			t.Errorf("%d fsyncs in a second", n)
+		}
+		w.fs.crashNow()
+		w.d.Shut(context.Background())
 	})
 }

@@ -13,8 +13,9 @@ import (
 
 const (
 	// keepEvery is how often it is looked what is finished, while something is
-	// not, and saveEvery how often that is made durable if nobody waits for it.
-	keepEvery = 100 * time.Millisecond
+	// not, and noted where the end of the process changes nothing. saveEvery is how
+	// often that is made durable if nobody waits for it.
+	keepEvery = 20 * time.Millisecond
 	keepFull  = 10 * time.Millisecond // while it is full
 	saveEvery = time.Second
 	// maxQuarantine is how many damaged segments are kept.
@@ -103,6 +104,9 @@ func (d *Disk) keep(now bool) error {
 	d.mu.Unlock()
 	d.announce(tell)
 	if !due {
+		if move {
+			d.note(&c)
+		}
 		return nil
 	}
 	if !move && !now {
@@ -158,6 +162,23 @@ func (d *Disk) save(c *cursor) error {
 		return err
 	}
 	return d.sync(d.cursorF)
+}
+
+// note writes a cursor where the next save will write, and does not wait for the
+// disk: a kill then repeats next to nothing, however short the process's life. When
+// the power fails the place may be damaged; the other one, which is durable, is not
+// touched.
+func (d *Disk) note(c *cursor) {
+	d.mu.Lock()
+	f, news := d.cursorF, d.noted != c.at
+	d.noted = c.at
+	d.mu.Unlock()
+	if f == nil || !news {
+		return
+	}
+	var slot [cursorSlot]byte
+	c.append(slot[:0])
+	_ = writeFull(f, slot[:], int64(c.turn%2)*cursorSlot) // the next save tells
 }
 
 // expire drops what was read ahead and has become too old.
