@@ -419,3 +419,25 @@ func BenchmarkAuthenticate(b *testing.B) {
 		}
 	}
 }
+
+// Where somebody comes from is what the connection says, not what a header says.
+func TestFailure112_ForwardedHeadersAreNotBelieved(t *testing.T) {
+	auth, err := NewAuth(AuthConfig{Users: []User{{Name: "devices", Address: netip.MustParsePrefix("10.0.0.0/8")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newServer(t, &pushStore{}, Config{Auth: auth})
+	for remote, want := range map[string]int{"192.0.2.1:1": 401, "10.1.2.3:1": 204, "[::ffff:10.1.2.3]:1": 204, "[fe80::1%eth0]:1": 401} {
+		r := httptest.NewRequest("POST", "/lines", strings.NewReader("x\n"))
+		r.RemoteAddr = remote
+		for _, name := range []string{"X-Forwarded-For", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "X-Client-IP"} {
+			r.Header.Set(name, "10.0.0.1")
+		}
+		r.Header.Set("Forwarded", `for="10.0.0.1"`)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("from %s: %d %s, want %d", remote, w.Code, w.Body, want)
+		}
+	}
+}
