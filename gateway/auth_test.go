@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"os"
