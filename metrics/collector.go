@@ -19,6 +19,7 @@ type Snapshot struct {
 	Store   *Store // nil without one
 	API     *API   // nil without a store
 	Pushes  []Push
+	Senders *Senders // nil if nobody can push or ask
 	Config  Config
 
 	BudgetUsed, BudgetLimit int64
@@ -134,6 +135,23 @@ type API struct {
 	ResponseBytes, Panics   int64
 }
 
+// Senders is what is known of all who push or ask over the network.
+type Senders struct {
+	Connections         int // of HTTP
+	Refused, Cut        int64
+	Memory, MemoryLimit int64
+	Allowed, Denied     map[string]int64 // by scope
+	Tenants             []Tenant
+	Reviews             map[string]uint64 // of ServiceAccount tokens by answer; nil if nobody asks
+}
+
+// Tenant is what a tenant pushed.
+type Tenant struct {
+	Name                  string
+	Bytes, Records, Today int64
+	Refused               map[string]int64 // by limit
+}
+
 // Push is what came in by one protocol.
 type Push struct {
 	Protocol                         string
@@ -221,6 +239,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.API != nil {
 		collectAPI(emit, s.API)
+	}
+	if s.Senders != nil {
+		collectSenders(emit, s.Senders)
 	}
 	for i := range s.Pushes {
 		collectPush(emit, &s.Pushes[i])
@@ -359,6 +380,31 @@ func collectPush(emit emitFunc, p *Push) {
 	emit("weir_push_refused_records_total", float64(p.Refused), p.Protocol)
 	emit("weir_push_bytes_total", float64(p.Bytes), p.Protocol)
 	emit("weir_push_decoded_bytes_total", float64(p.Decoded), p.Protocol)
+}
+
+func collectSenders(emit emitFunc, s *Senders) {
+	emit("weir_listen_connections", float64(s.Connections))
+	emit("weir_listen_refused_connections_total", float64(s.Refused), "refused")
+	emit("weir_listen_refused_connections_total", float64(s.Cut), "cut")
+	emit("weir_push_memory_bytes", float64(s.Memory))
+	emit("weir_push_memory_limit_bytes", float64(s.MemoryLimit))
+	for scope, n := range s.Allowed {
+		emit("weir_auth_requests_total", float64(n), scope, "allowed")
+	}
+	for scope, n := range s.Denied {
+		emit("weir_auth_requests_total", float64(n), scope, "denied")
+	}
+	for _, t := range s.Tenants {
+		emit("weir_tenant_bytes_total", float64(t.Bytes), t.Name)
+		emit("weir_tenant_records_total", float64(t.Records), t.Name)
+		emit("weir_tenant_day_bytes", float64(t.Today), t.Name)
+		for limit, n := range t.Refused {
+			emit("weir_tenant_refused_pushes_total", float64(n), t.Name, limit)
+		}
+	}
+	for answer, n := range s.Reviews {
+		emit("weir_token_reviews_total", float64(n), answer)
+	}
 }
 
 func bit(b bool) float64 {

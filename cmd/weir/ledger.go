@@ -143,6 +143,9 @@ func printLedger(out io.Writer, r *ledgerReport) error {
 		if i == len(rows)-1 {
 			name = "TOTAL"
 		}
+		if row.Pushed {
+			continue
+		}
 		fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%s\t\n", row.Written, row.Read, row.Unread, row.Lost, name)
 	}
 	if err := w.Flush(); err != nil {

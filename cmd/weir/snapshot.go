@@ -34,6 +34,7 @@ type ledgerRow struct {
 	PodUID    string `json:"pod_uid,omitempty"`
 	Container string `json:"container,omitempty"`
 	File      string `json:"file,omitempty"`
+	Pushed    bool   `json:"pushed,omitempty"` // what was pushed to Input since the start; it has no bytes
 
 	Written int64 `json:"written"`
 	Read    int64 `json:"read"`
@@ -59,6 +60,8 @@ type outputRow struct {
 
 func (r *ledgerRow) name() string {
 	switch {
+	case r.Pushed:
+		return r.Input + " (pushed)"
 	case r.File != "":
 		return r.File
 	case r.Pod != "":
@@ -194,6 +197,10 @@ func (p *process) ledger() *ledgerReport {
 		s := in.tail.Stats()
 		r.Containers = append(r.Containers, ledgerRows(string(id), s, names)...)
 	}
+	for id, in := range p.pushedTo() {
+		sum, _ := in.Tally()
+		r.Containers = append(r.Containers, ledgerRow{Input: id, Pushed: true, Records: sum.Read, Outputs: outputRows(&sum, names)})
+	}
 	r.Buffers = p.bufferRows()
 	r.finish()
 	return r
@@ -210,6 +217,8 @@ type statusReport struct {
 	BudgetUsed  int64          `json:"budget_used"`
 	BudgetLimit int64          `json:"budget_limit"`
 	Inputs      []inputStatus  `json:"inputs"`
+	Pushed      []pushStatus   `json:"pushed,omitempty"`
+	Senders     *sendersStatus `json:"senders,omitempty"`
 	Outputs     []outputStatus `json:"outputs"`
 	Retired     []outputStatus `json:"retired_outputs,omitempty"`
 	LeftBuffers []leftBuffer   `json:"left_buffers,omitempty"` // of outputs that are gone
@@ -332,6 +341,10 @@ func (p *process) status() *statusReport {
 			st.Lost += s.Ledgers[i].Lost
 		}
 		r.Inputs = append(r.Inputs, st)
+	}
+	r.Pushed = p.pushedStatus()
+	if len(r.Pushed) > 0 || r.HTTP != "" {
+		r.Senders = p.senders(r.Time)
 	}
 	for _, d := range p.destinations {
 		r.Outputs = append(r.Outputs, d.status())
@@ -498,8 +511,11 @@ func (p *process) snapshot() metrics.Snapshot {
 		total.Add(&sum)
 	}
 	for _, st := range p.pushStats() {
-		s.Pushes = append(s.Pushes, metrics.Push(st))
+		if len(st.Requests) > 0 || st.Records > 0 { // or every protocol there is would have its series
+			s.Pushes = append(s.Pushes, metrics.Push(st))
+		}
 	}
+	s.Senders = p.sendersMetrics(now)
 	s.Store, s.API = p.storeMetrics(), p.apiMetrics()
 	names := p.book.Names()
 	rows := outputRows(&total, names)

@@ -74,6 +74,12 @@ func printStatus(w io.Writer, r *statusReport) {
 		}
 		fmt.Fprintf(w, "kubernetes API      %s, %d pods on this node\n", state, k.Pods)
 	}
+	if r.Senders != nil {
+		r.Senders.print(w)
+	}
+	for i := range r.Pushed {
+		r.Pushed[i].print(w)
+	}
 	for _, in := range r.Inputs {
 		fmt.Fprintf(w, "\ninput %s\n", in.ID)
 		fmt.Fprintf(w, "  files    %s; %d open\n", counts(in.Files), in.OpenHandles)
