@@ -213,9 +213,9 @@ func (h *histogram) appendChart(dst []byte, width int, color bool, zone *time.Lo
 	for _, r := range h.rows {
 		nameWidth = max(nameWidth, utf8.RuneCountInString(r.name))
 	}
-	nameWidth = min(nameWidth, maxNameWidth)
 	peakWidth := max(7, len(grouped(slices.Max(all.counts))))
 	linesWidth := max(8, len(grouped(all.total)))
+	nameWidth = min(nameWidth, maxNameWidth, max(3, width-1-minChart-(peakWidth+linesWidth+10)))
 	steps, columns := columnsFor(len(h.edges)-1, max(minChart, width-nameWidth-1-(peakWidth+linesWidth+10)))
 	chart := len(spread(all.counts, steps, columns))
 	paint := func(s, code string) string {

@@ -446,7 +446,7 @@ func (p *process) problems() []string {
 // may ask for, or as long as a batch waits for more.
 func (d *destination) stuck(s *deliver.Stats, now time.Time) time.Duration {
 	// Without addresses there is nobody to try, which another start would not change.
-	if s.Waiting.Records == 0 || s.InFlight > 0 && d.timeout == 0 || len(s.Endpoints) == 0 {
+	if s.Waiting.Records == 0 || s.InFlight > 0 && d.timeout == 0 || d.endpoints != nil && d.endpoints.looked() && len(s.Endpoints) == 0 {
 		return 0
 	}
 	last := s.LastSuccess
