@@ -122,16 +122,22 @@ func (p *process) probeHandler() http.Handler {
 	return mux
 }
 
-// notReady says why the process does not do its work yet, "" if it does: every
-// input has looked at its files once.
+// notReady says why the process does not do its work, "" if it does: every input has
+// looked at its files once, or listens, and no stop has begun.
 func (p *process) notReady() string {
+	if p.stopped.Load() != 0 {
+		return "stopping"
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id, in := range p.inputs {
+		if in.pushed != nil && len(in.pushed.Addrs()) == 0 {
+			return "input " + string(id) + " does not listen yet"
+		}
 		if in.tail == nil {
 			continue // it has no files
 		}
-		if in.tail != nil && !in.tail.Stats().Time.After(in.made) {
+		if !in.tail.Stats().Time.After(in.made) {
 			return "input " + string(id) + " has not started reading"
 		}
 	}
