@@ -155,6 +155,8 @@ func TestFailure109_ManyRequestsAtOnce(t *testing.T) {
 	s.Listener = PrepareHTTP(s.Config, s.Listener, nil, slog.New(slog.DiscardHandler))
 	s.Start()
 	defer s.Close()
+	answer := sync.OnceFunc(func() { close(end) })
+	defer answer()
 	dial := func() *http.Client {
 		tr := &http.Transport{Protocols: new(http.Protocols)}
 		tr.Protocols.SetUnencryptedHTTP2(true)
@@ -195,7 +197,7 @@ func TestFailure109_ManyRequestsAtOnce(t *testing.T) {
 	if n := under.Load(); n > maxBusy {
 		t.Errorf("%d requests under way", n)
 	}
-	close(end)
+	answer()
 	wg.Wait()
 	t.Logf("%d of %d cut", cut.Load(), conns*maxStreams)
 }
