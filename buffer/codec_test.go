@@ -116,7 +116,7 @@ func TestFrameRoundTrip(t *testing.T) {
 		if len(idx) == 0 {
 			t.Skip("nothing")
 		}
-		e := encoder{salt: 5}
+		e := encoder{salt: 5, packFrom: rapid.IntRange(0, 1).Draw(t, "pack")}
 		junk := []byte("before")
 		at := place{first: 9, parts: 3, sizes: 70, wall: 1, clock: 2}
 		p := e.frame(junk, b, idx, 77, at)[len(junk):]
@@ -124,11 +124,18 @@ func TestFrameRoundTrip(t *testing.T) {
 		if !ok || fr.first != 9 || fr.records != len(idx) || fr.length() != int64(len(p)) || !fr.intact(p[frameHead:]) {
 			t.Fatalf("frame %+v %v", fr, ok)
 		}
-		if in, ok := parseInfo(p[frameHead:]); !ok || in.parts != 3 || in.sizes != 70 || in.size != 77 || in.wall != 1 || in.clock != 2 {
+		out := record.NewBatch(nil)
+		payload := p[frameHead:]
+		if fr.packed {
+			if payload, ok = unpack(payload, out); !ok {
+				t.Fatal("cannot be unpacked")
+			}
+		} else {
+			out.Append(payload)
+		}
+		if in, ok := parseInfo(payload); !ok || in.parts != 3 || in.sizes != 70 || in.size != 77 || in.wall != 1 || in.clock != 2 {
 			t.Fatalf("info %+v", in)
 		}
-		out := record.NewBatch(nil)
-		out.Append(p[frameHead:])
 		if err := new(decoder).decode(out, 0, fr.records, nil); err != nil {
 			t.Fatal(err)
 		}

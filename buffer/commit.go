@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -47,7 +48,7 @@ type group struct {
 // commitLoop makes what was put durable, one group after the other.
 func (d *Disk) commitLoop() {
 	defer d.done.Done()
-	e := encoder{salt: d.salt}
+	e := encoder{salt: d.salt, packFrom: cmp.Or(d.c.packFrom, packFrom)}
 	var buf []byte
 	limit := groupBytes
 	for {
@@ -243,7 +244,7 @@ func (d *Disk) begin(g *group) (err error) {
 	head = binary.LittleEndian.AppendUint32(head, kindSnapshot)
 	head = c.appendState(head)
 	head = d.sources.append(head, d.clock())
-	seal(head[at:], g.first, 0, d.salt)
+	seal(head[at:], g.first, 0, false, d.salt)
 
 	s := &segment{name: segmentName(h.number), number: h.number, first: g.first, salt: d.salt, snapshot: true}
 	f, err := d.fs.Create(s.name)

@@ -35,6 +35,7 @@ type DiskConfig struct {
 	// SegmentBytes is the size of a file. Default MaxBytes/32 within 1 MiB and
 	// 64 MiB.
 	SegmentBytes int64
+	packFrom     int // from what size payloads are compressed; 0: the usual
 	// Logger may be nil.
 	Logger *slog.Logger
 	// Now is the clock of the day, for what is shown. Default time.Now.

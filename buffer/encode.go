@@ -25,6 +25,9 @@ type encoder struct {
 	usedStreams     []uint16
 	usedKeys        []uint16
 	shared          []sharedSpan // by the frame's key
+
+	packFrom int    // see there
+	scratch  []byte // pack's
 }
 
 // sharedSpan is where the last value of a key stands: values that a whole
@@ -175,7 +178,14 @@ func (e *encoder) frame(dst []byte, b *record.Batch, idx []uint32, size int, at 
 	for i, v := range [...]int{len(e.usedStreams), streamBytes, len(e.usedKeys), keyBytes, fields, ids, len(dst) - data} {
 		binary.LittleEndian.PutUint32(p[40+4*i:], uint32(v))
 	}
-	seal(dst[start:], at.first, len(idx), e.salt)
+	n, packed, scratch := pack(dst[start+frameHead:], e.packFrom, e.scratch)
+	if e.scratch = scratch; packed {
+		dst = dst[:start+frameHead+n]
+	}
+	if cap(e.scratch) > 2*frameBytes {
+		e.scratch = nil
+	}
+	seal(dst[start:], at.first, len(idx), packed, e.salt)
 	return dst
 }
 

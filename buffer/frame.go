@@ -21,6 +21,7 @@ const (
 	headerSize = 60 // magic 8, version 4, number 8, first 8, parts 8, sizes 8, made 8, salt 4, sum 4
 	frameHead  = 28 // magic 4, payload size 4, first record 8, records 4, sum of the head 4, sum of the payload 4
 	maxFrame   = 1 << 30
+	packedBit  = 1 << 31 // in the payload size: the payload is compressed
 	version    = 1
 
 	segmentMagic = "WEIRBUF\n"
@@ -77,7 +78,8 @@ func parseHeader(p []byte) (h header, err error) {
 // frame is the head of a frame. One without records is the snapshot that a
 // segment begins with.
 type frame struct {
-	size    int // of the payload
+	size    int  // of the payload as it stands there
+	packed  bool // it is compressed, see pack
 	first   uint64
 	records int
 	sum     uint32 // of the payload
@@ -90,9 +92,13 @@ func (f *frame) length() int64 { return frameHead + int64(f.size) }
 func (f *frame) next() uint64 { return f.first + uint64(f.records) }
 
 // seal fills in the head of p, a whole frame whose payload is there.
-func seal(p []byte, first uint64, records int, salt uint32) {
+func seal(p []byte, first uint64, records int, packed bool, salt uint32) {
 	copy(p, frameMagic[:])
-	binary.LittleEndian.PutUint32(p[4:], uint32(len(p)-frameHead))
+	size := uint32(len(p) - frameHead)
+	if packed {
+		size |= packedBit
+	}
+	binary.LittleEndian.PutUint32(p[4:], size)
 	binary.LittleEndian.PutUint64(p[8:], first)
 	binary.LittleEndian.PutUint32(p[16:], uint32(records))
 	s := crc32.Update(salt, castagnoli, p[:20])
@@ -107,6 +113,8 @@ func parseFrame(p []byte, salt uint32) (f frame, ok bool) {
 	}
 	f.seed = binary.LittleEndian.Uint32(p[20:])
 	n := binary.LittleEndian.Uint32(p[4:])
+	f.packed = n&packedBit != 0
+	n &^= packedBit
 	if n > maxFrame || f.seed != crc32.Update(salt, castagnoli, p[:20]) {
 		return f, false
 	}

@@ -18,6 +18,7 @@ type reader struct {
 	sizes   uint64
 	tries   int
 	decoder decoder
+	payload payloads
 	head    [frameHead]byte
 }
 
@@ -134,7 +135,7 @@ func (d *Disk) readNext(r *reader, s *segment, limit uint64, end int64) error {
 		return err
 	}
 	fr, ok := parseFrame(r.head[:], s.salt)
-	if !ok || fr.length() > end-r.off || fr.records > 0 && int64(fr.records)*rowSize > int64(fr.size) {
+	if !ok || fr.length() > end-r.off || fr.records > 0 && !fr.packed && int64(fr.records)*rowSize > int64(fr.size) {
 		from := r.off
 		next, err := findFrame(r.f, r.off+1, end, s.salt)
 		if err != nil {
@@ -159,17 +160,16 @@ func (d *Disk) readNext(r *reader, s *segment, limit uint64, end int64) error {
 		return nil
 	}
 	b := d.pool.Get(d.release)
-	space := b.Reserve(fr.size)
-	if err := readFull(r.f, space, r.off+frameHead); err != nil {
+	space, intact, err := r.payload.load(r.f, r.off+frameHead, &fr, b)
+	if err != nil {
 		b.Abandon()
 		return err
 	}
-	b.Extend(fr.size)
 	if fr.first > r.seq {
 		d.lose(r, fr.first, ack.DroppedDamaged, 0)
 	}
 	in, ok := parseInfo(space)
-	if !fr.intact(space) || !ok {
+	if !intact || !ok {
 		b.Abandon()
 		d.damage(s, fr.length())
 		r.off += fr.length()

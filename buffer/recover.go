@@ -292,7 +292,7 @@ func (d *Disk) snapshot(x *found) *cursor {
 		return nil
 	}
 	fr, ok := parseFrame(p[:], x.salt)
-	if !ok || fr.records != 0 || fr.length() > x.end-headerSize {
+	if !ok || fr.records != 0 || fr.packed || fr.length() > x.end-headerSize {
 		return nil
 	}
 	payload := make([]byte, fr.size)
@@ -322,6 +322,7 @@ func (d *Disk) scan(x *found, limit uint64, end *pos) error {
 	}
 	var head [frameHead]byte
 	var dec decoder
+	var load payloads
 	for off+frameHead <= x.end {
 		if err := readFull(f, head[:], off); err != nil {
 			break // as if it were damaged; the reader will see
@@ -337,13 +338,12 @@ func (d *Disk) scan(x *found, limit uint64, end *pos) error {
 			break
 		}
 		b := d.pool.Get(d.release)
-		p := b.Reserve(fr.size)
-		if readFull(f, p, off+frameHead) != nil || !fr.intact(p) {
+		p, intact, err := load.load(f, off+frameHead, &fr, b)
+		if err != nil || !intact {
 			b.Abandon()
 			off += fr.length()
 			continue
 		}
-		b.Extend(fr.size)
 		off += fr.length()
 		last = off
 		if in, ok := parseInfo(p); ok && fr.records > 0 {
