@@ -42,6 +42,7 @@ func PrepareHTTP(s *http.Server, ln net.Listener, secure *tls.Config, to *slog.L
 	s.Protocols.SetUnencryptedHTTP2(true) // gRPC without TLS
 	t := &tlsTrouble{log: to, attrs: attrs}
 	s.ErrorLog = log.New(t, "", 0)
+	hurryBodies(s)
 	AgeConnections(s)
 	if secure == nil {
 		ln = &plainListener{ln, t}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -224,4 +225,57 @@ func TestGRPCThousandCallsOnOneConnection(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A stop does not wait for bodies of which nothing more comes, and waits for those
+// that are being sent.
+func TestStopWithHalfSentBodies(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	began := make(chan struct{}, 3)
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began <- struct{}{}
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(time.Hour))
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			w.WriteHeader(http.StatusRequestTimeout)
+		}
+	})}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln = PrepareHTTP(s, ln, nil, log)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	half := func() net.Conn {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if _, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf"); err != nil {
+			t.Fatal(err)
+		}
+		<-began
+		return c
+	}
+	silent, sends := half(), half()
+	stopped := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	go func() { stopped <- s.Shutdown(ctx) }()
+	if err := <-served; err != http.ErrServerClosed { // from here on it stops
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(sends, " and the rest"[:6]); err != nil {
+		t.Fatal(err)
+	}
+	for c, want := range map[net.Conn]string{silent: "408", sends: "200"} {
+		answer := make([]byte, 12)
+		if _, err := io.ReadFull(c, answer); err != nil || !strings.HasSuffix(string(answer), want) {
+			t.Errorf("%q, %v, want %s", answer, err, want)
+		}
+	}
+	if err := <-stopped; err != nil {
+		t.Errorf("the stop took its whole patience: %v", err)
+	}
 }
