@@ -33,6 +33,7 @@ type HTTP struct {
 	mu     sync.Mutex // guards closed; open.Add only under it
 	closed bool
 	open   sync.WaitGroup
+	bodies openBodies
 }
 
 // NewHTTP returns a handler for the protocols with these names (those of
@@ -75,6 +76,7 @@ func (h *HTTP) Close(ctx context.Context) error {
 	h.mu.Lock()
 	h.closed = true
 	h.mu.Unlock()
+	h.bodies.hurry() // the server may go on for others
 	defer h.cancel()
 	done := make(chan struct{})
 	go func() { h.open.Wait(); close(done) }()
@@ -166,6 +168,7 @@ func (h *HTTP) serve(u *push, e *endpoint, pushes bool) (err error) {
 		return errStopping
 	}
 	defer h.open.Done()
+	defer h.bodies.add(u.w)()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(h.base, cancel)()
