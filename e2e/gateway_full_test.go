@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -114,7 +113,7 @@ func TestFailure93_GatewayOneOfTwoOutputsDead(t *testing.T) {
 			a := &agent{process: p, t: t, probe: probe}
 			a.ready()
 			eventually(t, "it takes pushes", func() bool { s, _ := tenantPush(addr, "blue", pushedText(1, 0)); return s == 204 }, p.tail)
-			fill := strings.Repeat("0123456789abcdef", 16<<10) // 256 KiB
+			fill := noise(256 << 10) // 256 KiB
 			taken, refused := 0, 0
 			for k := range 120 {
 				s, after := tenantPush(addr, "red", pushedText(0, k)+fill)

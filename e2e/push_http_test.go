@@ -248,7 +248,7 @@ func TestPushHTTPWhileFull(t *testing.T) {
 	g := startHTTPGateway(t, fmt.Sprintf("jsonl: {url: '%s', compression: none, batch: {wait: 20ms}, retry: {max_delay: 100ms}, buffer: {disk: 16MiB, memory: 1MiB}}", dest.URL))
 	g.listening()
 	want := map[string]bool{}
-	fill := strings.Repeat("0123456789abcdef", 16<<10) // 256 KiB
+	fill := noise(256 << 10) // 256 KiB
 	for i, p := range pushProtocols {
 		refused := false
 		for n := 0; n < 200 && !refused; n++ {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -331,4 +332,15 @@ func forwardSend(addr string) func(context.Context, []byte, int) (bool, time.Dur
 		id, is := forward.ParseAck(p[:k])
 		return is && string(id) == fmt.Sprint("chunk-", n), 0
 	}
+}
+
+// noise is text of so many bytes that no compression makes much smaller.
+func noise(n int) string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	r := rand.New(rand.NewPCG(1, 2))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = letters[r.IntN(len(letters))]
+	}
+	return string(b)
 }
