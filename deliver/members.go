@@ -86,7 +86,8 @@ func same(a, b Output) (same bool) {
 // caller's to close, when Run has returned. With an empty list everything waits, as
 // it does while all endpoints are ejected.
 //
-// The error, about names or groups, means that nothing was changed.
+// With an error about names or groups nothing was changed; otherwise it is one of
+// closing, and the change was made.
 func (d *Deliverer) SetEndpoints(list []Endpoint) error {
 	if err := checkEndpoints(list); err != nil {
 		return fmt.Errorf("output %s: %w", d.c.Name, err)
@@ -128,6 +129,26 @@ func (d *Deliverer) SetEndpoints(list []Endpoint) error {
 	default:
 	}
 	return closeOutputs(spare)
+}
+
+// Hurry makes everything due that waits only because endpoints were failing, as a
+// stop does, which cannot wait for the next attempt: whoever is back is found out
+// now.
+func (d *Deliverer) Hurry() {
+	d.mu.Lock()
+	now := time.Now()
+	d.pool.gate = now
+	for _, e := range d.pool.all {
+		if e.ejected {
+			e.until = now
+		}
+	}
+	d.delayed.forward(now)
+	d.mu.Unlock()
+	select {
+	case d.changed <- struct{}{}:
+	default:
+	}
 }
 
 // closeOutputs closes those that can be.

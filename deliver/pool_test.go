@@ -222,6 +222,36 @@ func TestGroups(t *testing.T) {
 	})
 }
 
+// An endpoint that was down for long and is back is found out at once when there is
+// no time to wait.
+func TestHurry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		down.Store(true)
+		all, eps := servers(1, func(int) error {
+			if down.Load() {
+				return errDown
+			}
+			return nil
+		})
+		r := start(t, t.Context(), Config{Endpoints: eps, Batch: Batch{Records: 10, Wait: -1}, Rand: func() float64 { return 0.9 }})
+		r.put(100, 10)
+		<-time.After(10*time.Minute + 100*time.Millisecond) // between two attempts
+		down.Store(false)
+		before := all[0].tries()
+		<-time.After(time.Second)
+		if n := all[0].tries() - before; n != 0 {
+			t.Fatalf("%d attempts: the test shows nothing", n)
+		}
+		r.Hurry()
+		<-time.After(time.Second)
+		if st := r.Stats(); st.Waiting.Records != 0 {
+			t.Errorf("%d records still wait", st.Waiting.Records)
+		}
+		r.end()
+	})
+}
+
 // With Hash all records of a stream go to one endpoint; when it leaves only they go
 // elsewhere; when it is back they return.
 func TestHash(t *testing.T) {
@@ -288,6 +318,9 @@ func TestHash(t *testing.T) {
 		mu.Unlock()
 		round() // it is found out
 		second := round()
+		if len(second) != len(first) {
+			t.Errorf("without e%d: records of %d streams arrived, not of %d", victim, len(second), len(first))
+		}
 		for pod, e := range second {
 			switch {
 			case len(e) != 1:
@@ -302,6 +335,9 @@ func TestHash(t *testing.T) {
 		<-time.After(time.Minute)
 		round()
 		third := round()
+		if len(third) != len(first) {
+			t.Errorf("afterwards: records of %d streams arrived, not of %d", len(third), len(first))
+		}
 		for pod, e := range third {
 			if len(e) != 1 || e[0] != first[pod][0] {
 				t.Errorf("afterwards: %s went to %v, before to %v", pod, e, first[pod])
@@ -315,10 +351,22 @@ func TestHash(t *testing.T) {
 func TestHashSlowEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fast atomic.Int64
+		var slow int // the one that most of the streams belong to
 		list := make([]Endpoint, 3)
+		var p pool
+		for i := range list {
+			list[i] = Endpoint{Name: fmt.Sprint("e", i), Output: &sink{}}
+		}
+		p.all, _, _ = p.set(list, false)
+		owned := make([]int, len(list))
+		for _, s := range streams {
+			o := owner(p.all, s.Hash(), func(*endpoint) bool { return false })
+			owned[slices.Index(p.all, o)]++
+		}
+		slow = slices.Index(owned, slices.Max(owned))
 		for i := range list {
 			list[i] = Endpoint{Name: fmt.Sprint("e", i), Output: sendFunc(func(_ context.Context, parts []record.Part) (ack.Result, error) {
-				if i == 0 {
+				if i == slow {
 					<-time.After(20 * time.Second)
 					return ack.Result{}, nil
 				}
@@ -337,6 +385,49 @@ func TestHashSlowEndpoint(t *testing.T) {
 		}
 		r.end()
 	})
+}
+
+// An Output given for an endpoint that is there already is closed, not used.
+func TestKnownEndpointKeepsItsOutput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second := &door{sink: &sink{}}, &door{sink: &sink{}}
+		r := start(t, t.Context(), Config{Endpoints: []Endpoint{{Name: "a", Output: first}}, Batch: Batch{Records: 1, Wait: -1}})
+		if err := r.SetEndpoints([]Endpoint{{Name: "a", Output: second}}); err != nil {
+			t.Fatal(err)
+		}
+		r.put(10, 10)
+		<-time.After(time.Second)
+		if first.closed != 0 || second.closed != 1 || first.tries() != 10 || second.tries() != 0 {
+			t.Errorf("closed %d and %d times, %d and %d requests", first.closed, second.closed, first.tries(), second.tries())
+		}
+		r.end()
+	})
+}
+
+// A group that is entered again starts slowly, also where it had been given many
+// requests at once, and what it does not take meanwhile goes to the one that worked.
+func TestGroupIsEnteredSlowly(t *testing.T) {
+	now := time.Now()
+	p := pool{max: 16, rand: rand.Float64, eject: Eject{Errors: 1, For: time.Second}}
+	p.all, _, _ = p.set([]Endpoint{{Name: "a", Output: &sink{}}, {Name: "b", Output: &sink{}, Group: 1}}, false)
+	a, b := p.all[0], p.all[1]
+	a.limit.limit, b.limit.limit = 16, 16
+	p.group = 1
+	a.back = now
+	e, _ := p.choose(now)
+	if e != a || a.allow != 1 || p.group != 0 {
+		t.Fatalf("chose %v, allow %d, group %d", e.Name, a.allow, p.group)
+	}
+	e.inflight++
+	if e, _ = p.choose(now); e != b {
+		t.Errorf("with one request at a, the next goes to %+v", e)
+	}
+	p.alive(a, now)
+	a.allow = 0
+	a.inflight = 16
+	if e, _ = p.choose(now); e != nil {
+		t.Errorf("a is merely busy, but %s got a request", e.Name)
+	}
 }
 
 // TestFailure94_HerdAfterOutage: 500 agents have waited for a destination. When it is

@@ -156,21 +156,23 @@ func (d *diskDeliverer) Waiting() int64 {
 }
 
 const (
-	// fresh is how long after its last success a destination counts as working
-	// when a stop begins, and lasting how long while it goes on.
-	fresh   = 10 * time.Second
+	// probing is how long a stop waits for a first answer, and lasting how long
+	// for the next one.
+	probing = 5 * time.Second
 	lasting = 2 * time.Second
 )
 
 // delivers reports whether the destination still takes records in a stop that began
-// then.
+// then, or it is not known yet: the stop has made an attempt due, see Hurry.
 func (d *diskDeliverer) delivers(stop time.Time) bool {
 	s := d.Stats()
-	if s.Healthy == 0 {
+	switch {
+	case s.LastSuccess.After(stop):
+		return time.Since(s.LastSuccess) < lasting
+	case s.Healthy == 0 && s.LastErrorAt.After(stop):
 		return false
 	}
-	silent := time.Since(s.LastSuccess)
-	return silent < lasting || time.Since(stop) < lasting && silent < fresh
+	return time.Since(stop) < probing
 }
 
 // leftBuffers logs the disk buffers of outputs that are not configured, or not on

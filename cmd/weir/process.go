@@ -191,7 +191,7 @@ func (p *process) run(ctx context.Context) error {
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { p.stopped.Store(time.Now().UnixNano()) })()
+	defer context.AfterFunc(ctx, p.beginStop)()
 	for _, l := range p.leftBuffers(cfg) {
 		p.log.Warn("an output's buffer is left over: " + l.String())
 	}
@@ -235,6 +235,17 @@ func (p *process) run(ctx context.Context) error {
 	default:
 	}
 	return err
+}
+
+// beginStop notes that a stop has begun, and has outputs that wait for their next
+// attempt make it now.
+func (p *process) beginStop() {
+	p.stopped.Store(time.Now().UnixNano())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range p.destinations {
+		d.deliverer.Hurry()
+	}
 }
 
 // openPositions opens the positions. A predecessor that was killed a moment ago may

@@ -132,7 +132,10 @@ func ledgerOf(t *testing.T, pod string) (row ledger, ok bool) {
 }
 
 // agentProcesses returns the ids of the agents' processes on the node.
-func agentProcesses(t *testing.T) []int {
+func agentProcesses(t *testing.T) []int { return processesOf(t, "agent") }
+
+// processesOf returns the ids of weir's processes with that command.
+func processesOf(t *testing.T, role string) []int {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -141,7 +144,7 @@ func agentProcesses(t *testing.T) []int {
 	var pids []int
 	for _, f := range files {
 		b, err := os.ReadFile(f)
-		if err == nil && bytes.HasPrefix(b, []byte("/weir\x00agent\x00")) {
+		if err == nil && bytes.HasPrefix(b, []byte("/weir\x00"+role+"\x00")) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
 			pids = append(pids, pid)
 		}
