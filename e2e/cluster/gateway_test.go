@@ -63,6 +63,27 @@ func gatewayPods(t *testing.T) (names []string) {
 	return names
 }
 
+// gatewaysReady waits until two gateways take logs and none is on its way out. What
+// waits in one that kubelet is about to start again is lost with its pod: they have
+// no volumes here.
+func gatewaysReady(t *testing.T) {
+	t.Helper()
+	eventually(t, 3*time.Minute, "two gateways are ready", func() bool {
+		var pods struct{ Items []agentPod }
+		get(t, &pods, "pods", "-n", "logging", "-l", "app.kubernetes.io/name=weir,app.kubernetes.io/component=gateway")
+		ready := 0
+		for _, p := range pods.Items {
+			if p.ready() {
+				ready++
+			}
+		}
+		return ready == 2 && len(pods.Items) == 2
+	}, func() string {
+		out, _ := command(nil, "kubectl", "-n", "logging", "describe", "hpa,deploy,pods")
+		return out
+	})
+}
+
 // Agents send to two gateways and these to Elasticsearch, as in the example, while
 // gateways are killed, replaced by a rollout, deleted, and the backend is away:
 // every line arrives once.
@@ -81,10 +102,7 @@ func TestAgentsOverGateways(t *testing.T) {
 	kubectl(t, "-n", "logging", "rollout", "status", "deploy/weir-gateway", "--timeout=90s")
 	kubectl(t, "-n", "logging", "rollout", "status", "ds/weir-agent", "--timeout=60s")
 	agentReady(t)
-	eventually(t, time.Minute, "two gateways run", func() bool { return len(gatewayProcesses(t)) == 2 }, func() string {
-		out, _ := command(nil, "kubectl", "-n", "logging", "describe", "hpa,deploy,pods")
-		return out
-	})
+	gatewaysReady(t)
 
 	const pod = "through-gateways"
 	arrived := func() uint64 { return stub.state(t).Account.Distinct }
@@ -97,7 +115,7 @@ func TestAgentsOverGateways(t *testing.T) {
 			return agents + gateways
 		})
 	}
-	chatter(t, pod, nil, "-rate", "1", "-for", "75s")
+	chatter(t, pod, nil, "-rate", "1", "-for", "2m")
 	moves("at first")
 	for i := range 2 {
 		for _, pid := range gatewayProcesses(t) {
@@ -107,6 +125,7 @@ func TestAgentsOverGateways(t *testing.T) {
 		}
 		moves(fmt.Sprint("all gateways were killed, time ", i+1))
 	}
+	gatewaysReady(t)
 	kubectl(t, "-n", "logging", "rollout", "restart", "deploy/weir-gateway")
 	moves("during a rollout")
 	kubectl(t, "-n", "logging", "rollout", "status", "deploy/weir-gateway", "--timeout=120s")
@@ -117,6 +136,7 @@ func TestAgentsOverGateways(t *testing.T) {
 	}
 	stub.faults(t, noFaults)
 	moves("the backend was away")
+	gatewaysReady(t)
 	kubectl(t, "-n", "logging", "delete", "pod", gatewayPods(t)[0], "--wait=false")
 	moves("a gateway's pod was deleted")
 	ended(t, pod, 2*time.Minute)
