@@ -63,21 +63,32 @@ func gatewayPods(t *testing.T) (names []string) {
 	return names
 }
 
-// gatewaysReady waits until two gateways take logs and none is on its way out. What
-// waits in one that kubelet is about to start again is lost with its pod: they have
-// no volumes here.
-func gatewaysReady(t *testing.T) {
+// gateways returns the gateways' pods, those on their way out included, how many are
+// ready, and how often their containers were started again.
+func gateways(t *testing.T) (pods, ready, restarts int) {
+	t.Helper()
+	var list struct{ Items []agentPod }
+	get(t, &list, "pods", "-n", "logging", "-l", "app.kubernetes.io/name=weir,app.kubernetes.io/component=gateway")
+	for _, p := range list.Items {
+		if p.ready() {
+			ready++
+		}
+		for _, c := range p.Status.ContainerStatuses {
+			restarts += c.RestartCount
+		}
+	}
+	return len(list.Items), ready, restarts
+}
+
+// gatewaysReady waits until two gateways take logs, none is on its way out, and
+// containers were started again so often: kubelet's word comes a second late. What
+// waits in a gateway that kubelet is about to start again is lost with its pod, since
+// they have no volumes here.
+func gatewaysReady(t *testing.T, restarts int) {
 	t.Helper()
 	eventually(t, 3*time.Minute, "two gateways are ready", func() bool {
-		var pods struct{ Items []agentPod }
-		get(t, &pods, "pods", "-n", "logging", "-l", "app.kubernetes.io/name=weir,app.kubernetes.io/component=gateway")
-		ready := 0
-		for _, p := range pods.Items {
-			if p.ready() {
-				ready++
-			}
-		}
-		return ready == 2 && len(pods.Items) == 2
+		pods, ready, n := gateways(t)
+		return pods == 2 && ready == 2 && n >= restarts
 	}, func() string {
 		out, _ := command(nil, "kubectl", "-n", "logging", "describe", "hpa,deploy,pods")
 		return out
@@ -102,7 +113,7 @@ func TestAgentsOverGateways(t *testing.T) {
 	kubectl(t, "-n", "logging", "rollout", "status", "deploy/weir-gateway", "--timeout=90s")
 	kubectl(t, "-n", "logging", "rollout", "status", "ds/weir-agent", "--timeout=60s")
 	agentReady(t)
-	gatewaysReady(t)
+	gatewaysReady(t, 0)
 
 	const pod = "through-gateways"
 	arrived := func() uint64 { return stub.state(t).Account.Distinct }
@@ -117,18 +128,21 @@ func TestAgentsOverGateways(t *testing.T) {
 	}
 	chatter(t, pod, nil, "-rate", "1", "-for", "2m")
 	moves("at first")
+	killed := 0
 	for i := range 2 {
 		for _, pid := range gatewayProcesses(t) {
+			killed++
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 		}
 		moves(fmt.Sprint("all gateways were killed, time ", i+1))
 	}
-	gatewaysReady(t)
+	gatewaysReady(t, killed)
 	kubectl(t, "-n", "logging", "rollout", "restart", "deploy/weir-gateway")
 	moves("during a rollout")
 	kubectl(t, "-n", "logging", "rollout", "status", "deploy/weir-gateway", "--timeout=120s")
+	gatewaysReady(t, 0)
 	stub.faults(t, `{"down":true}`)
 	time.Sleep(5 * time.Second) // what comes meanwhile is the gateways' to keep
 	if pids := gatewayProcesses(t); len(pids) > 0 {
@@ -136,7 +150,7 @@ func TestAgentsOverGateways(t *testing.T) {
 	}
 	stub.faults(t, noFaults)
 	moves("the backend was away")
-	gatewaysReady(t)
+	gatewaysReady(t, 1)
 	kubectl(t, "-n", "logging", "delete", "pod", gatewayPods(t)[0], "--wait=false")
 	moves("a gateway's pod was deleted")
 	ended(t, pod, 2*time.Minute)
