@@ -69,23 +69,36 @@ func TestDemoIsFound(t *testing.T) {
 	// In a past of a minute the pods of the deploy before are deleted and a
 	// container is out of memory while it is live.
 	demo := start(t, filepath.Join(dir, "demo.stderr"), &out, weir(t), "demo", pods, "--past", "1m", "--for", "20s", "--rate", "500", "--max-disk", "20MiB", "-o", "json")
+	var past demoAccount
 	eventually(t, "the demo has written its past", func() bool {
 		text, err := os.ReadFile(filepath.Join(pods, ".weir-demo"))
-		return err == nil && bytes.Contains(text, []byte(`"lines"`))
+		return err == nil && json.Unmarshal(text, &past) == nil && past.Lines > 0
 	}, demo.tail)
+	// Soon it deletes the oldest files of some containers, and pods. What is gone
+	// before anybody looked nobody can find: it waits until the past is read.
+	if err := demo.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
 	startUp := func(name string) *process {
 		return start(t, filepath.Join(dir, name), nil, weir(t), "up", pods, "--state", state, "--listen", address)
 	}
 	rows := func() int {
-		resp, err := http.Get("http://" + address + "/metrics")
+		resp, err := http.Get("http://" + address + "/loki/api/v1/labels")
 		if err != nil {
 			return 0
 		}
-		_ = resp.Body.Close() // it is only to see whether it answers
+		_ = resp.Body.Close() // it is only to see whether the store answers
+		if resp.StatusCode != http.StatusOK {
+			return 0
+		}
 		return instant(t, address, `sum(count_over_time({input="kubernetes"}[1h]))`)[""]
 	}
 	up := startUp("up1.stderr")
-	eventually(t, "weir up has read the past", func() bool { return rows() >= 25_000 }, up.tail)
+	eventually(t, "weir up has read the past", func() bool { return rows() >= past.Lines }, up.tail)
+	if err := demo.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "weir up follows", func() bool { return rows() >= past.Lines+200 }, up.tail)
 	up.signal(syscall.SIGKILL)
 	up = startUp("up2.stderr")
 	if code := demo.wait(); code != 0 {
@@ -95,7 +108,7 @@ func TestDemoIsFound(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &want); err != nil {
 		t.Fatalf("%v: %s", err, out.Bytes())
 	}
-	if want.Rotations < 10 || want.Restarts == 0 || want.Lines < 30_000 {
+	if want.Rotations < 10 || want.Restarts == 0 || want.Lines < 30_000 || want.Removed < 5_000 {
 		t.Errorf("%+v: the story wants more to happen", want)
 	}
 	last := -1

@@ -130,7 +130,7 @@ func runDemo(cmd *cobra.Command, flags *demoFlags, dir string) error {
 		d.account.Stories = append(d.account.Stories, demoStory{Story: s})
 	}
 	var err error
-	if d.node, err = demo.OpenNode(demo.NodeConfig{Dir: dir, MaxBytes: int64(flags.maxDisk), Keep: now}); err != nil {
+	if d.node, err = demo.OpenNode(demo.NodeConfig{Dir: dir, MaxBytes: int64(flags.maxDisk), Keep: now.Add(timeToLook)}); err != nil {
 		return demoError(err, dir)
 	}
 	err = d.run(cmd)
@@ -204,6 +204,10 @@ type demoRun struct {
 	account demoAccount
 	next    demo.Event // not applied yet
 }
+
+// timeToLook is how long a 'weir up' has to begin with what is there before the
+// first of it is removed.
+const timeToLook = 10 * time.Second
 
 // afterEnd is how long the reader gets to see the last lines.
 const afterEnd = time.Second
