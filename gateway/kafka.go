@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl"
@@ -60,9 +62,15 @@ type Kafka struct {
 	cfg  KafkaConfig
 	opts []kgo.Opt
 
-	mu    sync.Mutex
-	parts map[kafkaPartition]*kafkaProgress
-	sum   ack.Tally // of what is finished
+	// committing is held from reading what is finished until the broker has
+	// answered, and by what forgets a partition: no commit of a partition can come
+	// after another member has got it. It is locked before mu.
+	committing sync.Mutex
+
+	mu      sync.Mutex
+	parts   map[kafkaPartition]*kafkaProgress // of this member now
+	retired []*kafkaProgress                  // of other members; something of them is under way
+	sum     ack.Tally                         // of what is finished
 
 	commitEvery, farewell time.Duration // for tests
 }
@@ -77,6 +85,11 @@ type kafkaProgress struct {
 	tracker    ack.Tracker[kgo.EpochOffset]
 	stream     *record.Stream
 	generation record.ID
+
+	// With Kafka.mu: everything before finished is finished, and the broker knows
+	// it up to committed.
+	finished  kgo.EpochOffset
+	committed int64
 }
 
 // kafkaHeaderID is the header in which weir's own output writes a record's id.
@@ -116,6 +129,9 @@ func NewKafka(c KafkaConfig) (*Kafka, error) {
 		kgo.SeedBrokers(c.Brokers...), kgo.ClientID(id), kgo.DisableClientMetrics(), kgo.WithLogger(kafkaLog{c.Logger}),
 		kgo.ConsumerGroup(c.Group), kgo.ConsumeTopics(c.Topics...), kgo.ConsumeResetOffset(start), kgo.DisableAutoCommit(),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		// Between a poll and AllowRebalance what was polled is of partitions this
+		// member has.
+		kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsRevoked(k.revoked), kgo.OnPartitionsLost(k.lost),
 		// What is fetched ahead is bounded, and so is what it decompresses to.
 		kgo.FetchMaxBytes(8 << 20), kgo.FetchMaxPartitionBytes(2 << 20), kgo.MaxConcurrentFetches(2), kgo.MaxDecompressBatchBytes(64 << 20),
@@ -166,10 +182,16 @@ func (k *Kafka) Tally() (sum ack.Tally, waiting int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	sum.Add(&k.sum)
-	for _, p := range k.parts {
+	add := func(p *kafkaProgress) {
 		n, _ := p.tracker.Open()
 		waiting += int64(n)
 		p.tracker.Peek(&sum)
+	}
+	for _, p := range k.parts {
+		add(p)
+	}
+	for _, p := range k.retired {
+		add(p)
 	}
 	return sum, waiting
 }
@@ -225,31 +247,41 @@ func (k *Kafka) consume(ctx context.Context, cl *kgo.Client, r *kafkaReader) err
 				}
 			}
 		}
-		var failed error
+		type piece struct {
+			at   kafkaPartition
+			p    *kafkaProgress
+			msgs []*kgo.Record
+		}
+		var pieces []piece
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-			if failed == nil && len(p.Records) > 0 {
-				failed = r.partition(ctx, k.progress(p.Topic, p.Partition, ids[p.Topic]), p.Records)
+			if len(p.Records) > 0 {
+				at := kafkaPartition{p.Topic, p.Partition}
+				pieces = append(pieces, piece{at, k.progress(at, ids[p.Topic]), p.Records})
 			}
 		})
-		if failed != nil && ctx.Err() == nil {
-			return failed
+		// Outputs may be full for long, and who does not rejoin in time is out of the
+		// group: from here on partitions may go, and partition looks whether they have.
+		cl.AllowRebalance()
+		for _, x := range pieces {
+			if err := r.partition(ctx, x.at, x.p, x.msgs); err != nil && ctx.Err() == nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
 // progress returns that of a partition, which begins now if there is none.
-func (k *Kafka) progress(topic string, partition int32, id [16]byte) *kafkaProgress {
+func (k *Kafka) progress(at kafkaPartition, id [16]byte) *kafkaProgress {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	at := kafkaPartition{topic, partition}
 	p := k.parts[at]
 	if p == nil {
-		attrs := []record.Attr{{Name: record.AttrInput, Value: "kafka"}, {Name: "topic", Value: topic}}
+		attrs := []record.Attr{{Name: record.AttrInput, Value: "kafka"}, {Name: "topic", Value: at.topic}}
 		for name, value := range k.cfg.Labels {
 			attrs = append(attrs, record.Attr{Name: name, Value: value})
 		}
-		p = &kafkaProgress{stream: record.NewStream(attrs, nil, nil), generation: kafkaGeneration(topic, partition, id)}
+		p = &kafkaProgress{stream: record.NewStream(attrs, nil, nil), generation: kafkaGeneration(at.topic, at.partition, id)}
 		k.parts[at] = p
 	}
 	return p
@@ -265,33 +297,81 @@ func kafkaGeneration(topic string, partition int32, id [16]byte) record.ID {
 	return record.ID{Hi: h.Hi, Lo: h.Lo}
 }
 
-// finished moves over what is finished and returns the offsets to commit.
-func (k *Kafka) finished() map[string]map[int32]kgo.EpochOffset {
+// track returns the token of what was read of a partition up to pos, or nil if
+// the partition is not this member's any more, under the assignment that p began
+// with.
+func (k *Kafka) track(at kafkaPartition, p *kafkaProgress, pos kgo.EpochOffset) *ack.Token {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.parts[at] != p {
+		return nil
+	}
+	return p.tracker.Track(pos, time.Now())
+}
+
+// advance moves over what is finished and returns the offsets the broker does not
+// know yet.
+func (k *Kafka) advance() map[string]map[int32]kgo.EpochOffset {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.retired = slices.DeleteFunc(k.retired, func(p *kafkaProgress) bool {
+		p.tracker.Advance(&k.sum)
+		open, _ := p.tracker.Open()
+		return open == 0
+	})
 	out := make(map[string]map[int32]kgo.EpochOffset)
 	for at, p := range k.parts {
 		if pos, ok := p.tracker.Advance(&k.sum); ok {
-			if out[at.topic] == nil {
-				out[at.topic] = make(map[int32]kgo.EpochOffset)
-			}
-			out[at.topic][at.partition] = pos
+			p.finished = pos
 		}
+		if p.finished.Offset == p.committed {
+			continue
+		}
+		if out[at.topic] == nil {
+			out[at.topic] = make(map[int32]kgo.EpochOffset)
+		}
+		out[at.topic][at.partition] = p.finished
 	}
 	return out
 }
 
 func (k *Kafka) commit(ctx context.Context, cl *kgo.Client) {
-	offsets := k.finished()
+	k.committing.Lock()
+	defer k.committing.Unlock()
+	k.commitLocked(ctx, cl)
+}
+
+// commitLocked commits what is finished. What the broker does not take is
+// committed with the next. k.committing is held.
+func (k *Kafka) commitLocked(ctx context.Context, cl *kgo.Client) {
+	offsets := k.advance()
 	if len(offsets) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	// A failed commit is made good by the next one, or the records are read again.
-	cl.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, _ *kmsg.OffsetCommitResponse, err error) {
+	cl.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if err == nil {
+			for _, t := range resp.Topics {
+				for _, p := range t.Partitions {
+					if e := kerr.ErrorForCode(p.ErrorCode); e != nil && err == nil {
+						err = fmt.Errorf("topic %s partition %d: %w", t.Topic, p.Partition, e)
+					}
+				}
+			}
+		}
 		if err != nil {
-			k.cfg.Logger.Warn("committing offsets to Kafka failed; the records may be read again", "group", k.cfg.Group, "error", err)
+			k.cfg.Logger.Warn("committing offsets to Kafka failed; it is tried again, or the records are read again", "group", k.cfg.Group, "error", err)
+			return
+		}
+		for topic, ps := range offsets {
+			for n, o := range ps {
+				if p := k.parts[kafkaPartition{topic, n}]; p != nil {
+					p.committed = o.Offset
+				}
+			}
 		}
 	})
 }
@@ -299,17 +379,31 @@ func (k *Kafka) commit(ctx context.Context, cl *kgo.Client) {
 // revoked commits what is finished of partitions that go to another member, and
 // forgets them.
 func (k *Kafka) revoked(ctx context.Context, cl *kgo.Client, gone map[string][]int32) {
-	k.commit(ctx, cl)
-	k.lost(ctx, cl, gone)
+	k.committing.Lock()
+	defer k.committing.Unlock()
+	k.commitLocked(ctx, cl)
+	k.forget(gone)
 }
 
-// lost forgets partitions.
+// lost forgets partitions that another member may have already.
 func (k *Kafka) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+	k.committing.Lock()
+	defer k.committing.Unlock()
+	k.forget(gone)
+}
+
+// forget retires partitions: what is under way of them is delivered and counted,
+// and not committed. k.committing is held.
+func (k *Kafka) forget(gone map[string][]int32) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for topic, ps := range gone {
 		for _, n := range ps {
-			delete(k.parts, kafkaPartition{topic, n})
+			at := kafkaPartition{topic, n}
+			if p := k.parts[at]; p != nil {
+				delete(k.parts, at)
+				k.retired = append(k.retired, p)
+			}
 		}
 	}
 }
@@ -335,8 +429,9 @@ type kafkaReader struct {
 	scratch *record.Batch
 }
 
-// partition puts the messages of one partition.
-func (r *kafkaReader) partition(ctx context.Context, p *kafkaProgress, msgs []*kgo.Record) error {
+// partition puts the messages of one partition, as long as it is this member's.
+// The rest is read by who has it now; if this member gets it back, too.
+func (r *kafkaReader) partition(ctx context.Context, at kafkaPartition, p *kafkaProgress, msgs []*kgo.Record) error {
 	for len(msgs) > 0 {
 		b, err := r.room(ctx)
 		if err != nil {
@@ -348,7 +443,11 @@ func (r *kafkaReader) partition(ctx context.Context, p *kafkaProgress, msgs []*k
 			n++
 		}
 		last := msgs[n-1]
-		token := p.tracker.Track(kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}, time.Now())
+		token := r.k.track(at, p, kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1})
+		if token == nil {
+			b.Release()
+			return nil
+		}
 		for i := range b.Streams() {
 			b.SetToken(uint16(i), token)
 		}
