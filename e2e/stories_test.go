@@ -189,8 +189,11 @@ func TestFailure12_DeadBackendAndKillsWithHoldLink(t *testing.T) {
 func TestFailure62_StateDirectoryDeleted(t *testing.T) {
 	n, s := newNodeDir(t), storySize()
 	d := startSink(t, "esstub")
-	g := startGenerator(t, n, append(s.generator(), "-restart", "1s")...)
+	// The log of a dead container goes with the next restart: an agent that is down,
+	// or slow to start on a busy machine, must not miss all of its life.
 	a := startAgent(t, n, toElasticsearch(n, d, ""))
+	a.ready()
+	g := startGenerator(t, n, append(s.generator(), "-restart", "2s")...)
 	for range 2 {
 		before := d.state().Account.Distinct
 		eventually(t, "something arrives", func() bool { return d.state().Account.Distinct > before+5000 }, a.tail)
