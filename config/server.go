@@ -14,6 +14,7 @@ type Store struct {
 	MinFree   Size        `yaml:"min_free" word:"none=0" default:"64MiB" min:"1MiB" doc:"Bytes that stay free on the disk: below them nothing is taken until there is room again."`
 	Memtable  Memtable    `yaml:"memtable" doc:"Rows in memory. They are durable in the log beside it, and searchable."`
 	Cache     Size        `yaml:"cache" default:"32MiB" min:"1MiB" max:"16GiB" doc:"Bytes of indexes kept in memory."`
+	Recent    int         `yaml:"recent_pushes" word:"none=0" default:"1000000" min:"1000" max:"100000000" doc:"Pushed rows that are remembered by their ids, the latest of them: one that is pushed again, as its sender did not hear the answer, is not stored again. One takes about 32 bytes of memory, and 16 on disk."`
 }
 
 // StoreRule is a retention for some streams.

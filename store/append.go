@@ -21,6 +21,7 @@ import (
 type group struct {
 	frames [][]byte
 	undo   map[record.ID]*source // as the sources were before; nil: there was none
+	keys   []record.ID           // of pushed rows
 	end    mark                  // of the memtable
 	done   chan struct{}
 	err    error // valid after done
@@ -34,6 +35,7 @@ func newGroup() *group {
 const (
 	kindRows    = 1
 	kindStreams = 2 // all streams of a memtable that goes on in another file
+	kindKeyed   = 3 // rows; those of no file with their keys
 )
 
 // Reasons of refusals.
@@ -47,6 +49,7 @@ const (
 // written into its place at once.
 type plan struct {
 	rows     []planned
+	keyed    bool   // some row has a key
 	attrs    []byte // of all rows
 	meta     int    // estimate of the frame's size without bodies and attributes
 	data     int
@@ -64,6 +67,8 @@ type planned struct {
 	wide   bool
 	attrs  record.Span // in plan.attrs
 	batch  int32
+	key    record.ID // of a pushed row with an id, else zero
+	known  bool      // it was pushed before
 }
 
 // Append is Send.
@@ -73,7 +78,7 @@ func (s *Store) Append(ctx context.Context, parts []record.Part) (ack.Result, er
 	}
 	var p plan
 	var e attrEncoder
-	if size := p.collect(&e, parts); size > maxRequest {
+	if size := p.collect(&e, parts, s.recent.most > 0); size > maxRequest {
 		return ack.Result{}, &ack.SendError{Kind: ack.TooLarge, Code: 413, Err: fmt.Errorf("request of %d bytes: at most %d", size, maxRequest)}
 	}
 
@@ -122,9 +127,9 @@ func (s *Store) Append(ctx context.Context, parts []record.Part) (ack.Result, er
 // maxRequest bounds the bodies and metadata of a request.
 const maxRequest = 256 << 20
 
-// collect gathers the records and their structured metadata. It returns their
-// size.
-func (p *plan) collect(e *attrEncoder, parts []record.Part) (size int) {
+// collect gathers the records and their structured metadata, and the keys of
+// pushed ones if they are asked for. It returns their size.
+func (p *plan) collect(e *attrEncoder, parts []record.Part, keys bool) (size int) {
 	n := 0
 	for _, part := range parts {
 		n += part.Len()
@@ -143,10 +148,19 @@ func (p *plan) collect(e *attrEncoder, parts []record.Part) (size int) {
 			}
 			from := len(p.attrs)
 			p.attrs = e.append(p.attrs, b, int(i))
-			p.rows = append(p.rows, planned{b: b, i: i, batch: int32(k), attrs: record.Span{Off: uint32(from), Len: uint32(len(p.attrs) - from)}})
+			w := planned{b: b, i: i, batch: int32(k), attrs: record.Span{Off: uint32(from), Len: uint32(len(p.attrs) - from)}}
+			if id, ok := b.SenderID(int(i)); ok && keys && !hasPlace(b, r) {
+				w.key = rowKey(id, p.attrs[from:], b.Bytes(r.Body))
+			}
+			p.rows = append(p.rows, w)
 		}
 	}
 	return size + len(p.attrs)
+}
+
+// hasPlace says that a record is known by where it was read.
+func hasPlace(b *record.Batch, r *record.Record) bool {
+	return r.End > r.Start && !b.Streams()[r.Stream].Generation.IsZero()
 }
 
 func sortFailures(f []ack.Failure) {
@@ -168,6 +182,12 @@ func (s *Store) accept(p *plan) {
 	var last *record.Stream
 	var number uint32
 	kept := p.rows[:0]
+	for i := range p.rows {
+		// In a loop of its own, so that the processor waits for many at a time.
+		if w := &p.rows[i]; !w.key.IsZero() {
+			w.known = s.recent.has(w.key)
+		}
+	}
 	for _, w := range p.rows {
 		r := w.b.Record(int(w.i))
 		ref := &w.b.Streams()[r.Stream]
@@ -176,7 +196,19 @@ func (s *Store) accept(p *plan) {
 			s.stats.tooOld.Add(1)
 			continue
 		}
-		if id := ref.Generation; !id.IsZero() && r.End > r.Start {
+		if !w.key.IsZero() {
+			if w.known || s.recent.cur.has(w.key) { // the request may have it twice
+				p.doubles++
+				continue
+			}
+			s.recent.add(w.key)
+			s.pending.keys = append(s.pending.keys, w.key)
+			s.active.pushed = append(s.active.pushed, w.key)
+			p.keyed = true
+			p.meta += 16
+		}
+		if hasPlace(w.b, r) {
+			id := ref.Generation
 			w.at = span{r.Start, r.End}
 			w.wide = isWide(w.at, int(r.Source.Len))
 			if f == nil || fid != id {
@@ -243,7 +275,11 @@ func (s *Store) touch(f *source) {
 func (s *Store) encode(p *plan) {
 	m := s.active
 	defined := m.defined
-	head := append(s.head[:0], kindRows)
+	kind := byte(kindRows)
+	if p.keyed {
+		kind = kindKeyed
+	}
+	head := append(s.head[:0], kind)
 	head = binary.AppendUvarint(head, uint64(len(m.streams)-defined))
 	for i := defined; i < len(m.streams); i++ {
 		key := m.keys[i]
@@ -275,6 +311,8 @@ func (s *Store) encode(p *plan) {
 			}
 			head = binary.AppendUvarint(head, uint64(w.at.From))
 			head = binary.AppendUvarint(head, uint64(w.at.To-w.at.From)<<1|wide)
+		} else if p.keyed {
+			head = appendKey(head, w.key)
 		}
 	}
 	if s.head = head; cap(head) > 1<<20 {

@@ -39,7 +39,7 @@ func corpusBytes() int64 {
 }
 
 // makeCorpus makes requests of about a megabyte, as four senders would send them.
-func makeCorpus(streams int) *corpus {
+func makeCorpus(streams int, ids bool) *corpus {
 	r := rand.New(rand.NewPCG(1, uint64(streams)))
 	c := &corpus{streams: streams}
 	type stream struct {
@@ -84,6 +84,9 @@ func makeCorpus(streams int) *corpus {
 		}
 		body := b.Append(line)
 		n := b.Add(record.Record{Time: at, Observed: at, Body: body, Source: body, Stream: b.AddStream(record.StreamRef{Stream: st.st}), Severity: sev})
+		if ids {
+			b.SetID(n, record.ID{Hi: uint64(c.rows), Lo: uint64(at)})
+		}
 		if st.kind < 2 && r.IntN(2) == 0 {
 			t := &traces[r.IntN(len(traces))]
 			if *t == "" || r.IntN(3) == 0 {
@@ -234,9 +237,13 @@ func (c *corpus) load(b testing.TB, s *Store) {
 // BenchmarkIngest reports the processor time of everything: log, memory, segments,
 // compaction; and what is on the disk per byte of lines.
 func BenchmarkIngest(b *testing.B) {
-	for _, streams := range []int{50, 5000} {
-		b.Run(fmt.Sprint(streams), func(b *testing.B) {
-			c := makeCorpus(streams)
+	for _, bb := range []struct {
+		name    string
+		streams int
+		ids     bool
+	}{{"50", 50, false}, {"50/pushed", 50, true}, {"5000", 5000, false}} {
+		b.Run(bb.name, func(b *testing.B) {
+			c := makeCorpus(bb.streams, bb.ids)
 			runtime.GC()
 			b.ReportAllocs()
 			var cpu time.Duration
@@ -275,7 +282,7 @@ func BenchmarkIngest(b *testing.B) {
 // BenchmarkQuery asks what people ask, with the query engine.
 func BenchmarkQuery(b *testing.B) {
 	for _, streams := range []int{50, 5000} {
-		c := makeCorpus(streams)
+		c := makeCorpus(streams, false)
 		s := open(b, Config{Dir: b.TempDir()})
 		c.load(b, s)
 		c.parts = nil

@@ -72,7 +72,7 @@ func (s *Store) commit() (more bool) {
 	return true
 }
 
-// undo puts back the sources as they were before the group.
+// undo puts back the sources as they were before the group, and forgets its keys.
 func (s *Store) undo(g *group) {
 	for id, before := range g.undo {
 		if before == nil {
@@ -81,6 +81,7 @@ func (s *Store) undo(g *group) {
 			s.sources[id] = before
 		}
 	}
+	s.recent.remove(g.keys)
 }
 
 // write appends the group's frames to the log and syncs. When a sync fails the

@@ -65,6 +65,9 @@ func (s *Store) flush(ctx context.Context, sw *segmentWriter, m *memtable) error
 	v := m.view()
 	s.mu.Unlock()
 	defer s.release(v)
+	if err := s.saveRecent(m); err != nil {
+		return err
+	}
 	infos, err := s.writeSegments(ctx, sw, v)
 	if err != nil {
 		s.discard(infos)
@@ -74,6 +77,7 @@ func (s *Store) flush(ctx context.Context, sw *segmentWriter, m *memtable) error
 	if err := s.commitEdit(e); err != nil {
 		return err
 	}
+	s.pruneRecent()
 	s.mu.Lock()
 	s.publish(s.newSegments(infos), nil)
 	s.sealed, s.flushErr = nil, nil

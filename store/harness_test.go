@@ -35,6 +35,7 @@ type line struct {
 	body     string
 	gen      uint64 // key of the file, 0: none
 	from, to int64
+	id       uint64 // of what was pushed, 0: none
 }
 
 func (l line) String() string {
@@ -74,6 +75,9 @@ func batch(lines []line) record.Part {
 		}
 		body := b.AppendString(l.body)
 		i := b.Add(record.Record{Time: l.time, Observed: l.time, Start: l.from, End: l.to, Body: body, Source: body, Stream: b.AddStream(ref), Severity: l.severity})
+		if l.id != 0 {
+			b.SetID(i, record.ID{Hi: 2, Lo: l.id})
+		}
 		for _, a := range parseSet(l.attrs) {
 			b.SetField(i, a.Name, record.String, b.AppendString(a.Value))
 		}
@@ -212,7 +216,7 @@ func all(t testing.TB, s *Store) []line {
 
 // stored is a line as a query gives it back.
 func stored(l line) line {
-	l.gen, l.from, l.to = 0, 0, 0
+	l.gen, l.from, l.to, l.id = 0, 0, 0, 0
 	set := parseSet(l.labels)
 	if !strings.Contains(l.labels, "service_name=") {
 		set = append(set, record.Attr{Name: "service_name", Value: service(set)})

@@ -70,7 +70,11 @@ func runKilled(dir string) {
 func killedLine(file, n int) line {
 	r := rand.New(rand.NewPCG(uint64(n), uint64(file)))
 	l := someLine(r, n)
-	l.gen, l.from, l.to = uint64(1+file), int64(n)*2000, int64(n+1)*2000
+	if file == killedFiles-1 {
+		l.id = uint64(1 + n) // pushed, with ids
+	} else {
+		l.gen, l.from, l.to = uint64(1+file), int64(n)*2000, int64(n+1)*2000
+	}
 	l.body += fmt.Sprintf("%01900d", n*killedFiles+file)
 	return l
 }

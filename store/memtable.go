@@ -25,10 +25,11 @@ type memtable struct {
 	keys     []string // of streams
 	byKey    map[string]uint32
 	known    map[*record.Stream]uint32
-	bytes    int64 // of chunks in use
-	body     int64 // of bodies
-	born     int64 // when the first row came, Unix nanoseconds; 0: empty
-	defined  int   // streams that frames have defined
+	bytes    int64       // of chunks in use
+	body     int64       // of bodies
+	pushed   []record.ID // of pushed rows
+	born     int64       // when the first row came, Unix nanoseconds; 0: empty
+	defined  int         // streams that frames have defined
 
 	// Where the committed part ends.
 	committed mark
@@ -43,8 +44,8 @@ type memtable struct {
 
 // mark is a position in a memtable.
 type mark struct {
-	rows, streams, chunks, used int
-	bytes, body                 int64
+	rows, streams, chunks, used, keys int
+	bytes, body                       int64
 }
 
 // memRow is a row. Its structured metadata stands before its body.
@@ -131,7 +132,7 @@ func (m *memtable) add(r memRow) {
 }
 
 func (m *memtable) mark() mark {
-	k := mark{rows: len(m.rows), streams: len(m.streams), chunks: len(m.chunks), bytes: m.bytes, body: m.body}
+	k := mark{rows: len(m.rows), streams: len(m.streams), chunks: len(m.chunks), keys: len(m.pushed), bytes: m.bytes, body: m.body}
 	if k.chunks > 0 {
 		k.used = len(m.chunks[k.chunks-1])
 	}
@@ -141,7 +142,7 @@ func (m *memtable) mark() mark {
 // rollback forgets what came after the committed part.
 func (m *memtable) rollback() {
 	k := m.committed
-	m.rows = m.rows[:k.rows]
+	m.rows, m.pushed = m.rows[:k.rows], m.pushed[:k.keys]
 	for i := k.streams; i < len(m.streams); i++ {
 		delete(m.byKey, m.keys[i])
 	}

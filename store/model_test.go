@@ -21,7 +21,7 @@ import (
 )
 
 // A model of the store: what was acknowledged must be there, once if it came from
-// a file; what was sent and not acknowledged may be there.
+// a file or was pushed with an id; what was sent and not acknowledged may be there.
 type model struct {
 	t      testing.TB
 	seed   uint64
@@ -35,7 +35,7 @@ type model struct {
 	maybe  map[string]line // sent, answered with an error
 	copies map[string]int  // how often lines without a file were sent in vain or not
 	files  map[uint64]int64
-	sent   []line // of files, to be sent again
+	sent   []line // of files or with ids, to be sent again
 	log    *strings.Builder
 }
 
@@ -93,7 +93,7 @@ func (m *model) crash() {
 }
 
 // some makes lines: new ones of files, in pieces or out of order, old ones again,
-// and lines of no file.
+// new ones that are pushed with ids, and lines of neither.
 func (m *model) some() []line {
 	var out []line
 	for range 1 + m.r.IntN(12) {
@@ -109,7 +109,13 @@ func (m *model) some() []line {
 			if m.r.IntN(8) == 0 {
 				continue // it will come later
 			}
-		case k < 8 && len(m.sent) > 0:
+		case k == 6:
+			l.id = uint64(m.n)
+			m.sent = append(m.sent, l)
+			if m.r.IntN(8) == 0 {
+				out = append(out, l) // twice in the request
+			}
+		case k < 9 && len(m.sent) > 0:
 			l = m.sent[m.r.IntN(len(m.sent))]
 		}
 		out = append(out, l)
@@ -133,7 +139,7 @@ func (m *model) send() {
 	before := maps.Clone(m.acked)
 	for _, ls := range requests {
 		for _, l := range ls {
-			if l.gen == 0 {
+			if !l.known() {
 				m.copies[l.body]++
 			}
 			if _, ok := m.acked[l.body]; !ok {
@@ -230,8 +236,8 @@ func (m *model) compare(got []line, must map[string]line) {
 			m.fatalf("got %v\nsent %v", l, stored(want))
 		}
 		seen[l.body]++
-		if n := seen[l.body]; want.gen != 0 && n > 1 || want.gen == 0 && n > m.copies[l.body] {
-			m.fatalf("%d times, of a file %v: %v", n, want.gen != 0, l)
+		if n := seen[l.body]; want.known() && n > 1 || !want.known() && n > m.copies[l.body] {
+			m.fatalf("%d times, of a file %v, with an id %v: %v", n, want.gen != 0, want.id != 0, l)
 		}
 	}
 	for body, l := range must {
@@ -240,6 +246,9 @@ func (m *model) compare(got []line, must map[string]line) {
 		}
 	}
 }
+
+// known says that the store recognises a line.
+func (l line) known() bool { return l.gen != 0 || l.id != 0 }
 
 func (m *model) step() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -301,7 +310,7 @@ func runModel(t *testing.T, runs int, faults bool) {
 		m.s.Close()
 		m.open()
 		m.check()
-		// Everything is sent once more: of files nothing is taken twice.
+		// Everything is sent once more, cut otherwise: nothing is taken twice.
 		for ls := range slices.Chunk(m.sent, 50) {
 			if _, err := send(m.s, ls...); err != nil {
 				m.fatalf("send again: %v", err)

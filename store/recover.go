@@ -83,6 +83,11 @@ func (s *Store) recover() error {
 			s.sources[f.id] = f
 		}
 	}
+	if !s.cfg.ReadOnly {
+		if err := s.loadRecent(); err != nil {
+			return err
+		}
+	}
 	s.clock.start(s.cfg.Now(), m.seen, s.newest())
 	if err := s.replay(); err != nil {
 		return err

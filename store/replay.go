@@ -174,6 +174,9 @@ func (s *Store) flushRecovered(next uint64) error {
 		a.sources = append(a.sources, s.sources[id].state())
 	}
 	clear(s.changed)
+	if err := s.saveRecent(a); err != nil {
+		return err
+	}
 	v := a.view()
 	infos, err := s.writeSegments(context.Background(), &segmentWriter{fs: s.fs}, v)
 	if err != nil {
@@ -278,7 +281,7 @@ func (s *Store) replayFrame(payload []byte, ids map[uint64]uint32, fresh, partly
 	head := reader{p: r.bytes(size)}
 	data := r.p
 	kind := head.bytes(1)
-	if r.bad || head.bad || kind[0] != kindRows && kind[0] != kindStreams {
+	if r.bad || head.bad || kind[0] != kindRows && kind[0] != kindStreams && kind[0] != kindKeyed {
 		return 0, 0, false
 	}
 	m := s.active
@@ -302,12 +305,13 @@ func (s *Store) replayFrame(payload []byte, ids map[uint64]uint32, fresh, partly
 		}
 		sources = append(sources, record.ID{Hi: binary.BigEndian.Uint64(b), Lo: binary.BigEndian.Uint64(b[8:])})
 	}
+	keyed := kind[0] == kindKeyed
 	n := head.u()
 	if head.bad || n > uint64(len(head.p)) {
 		return 0, 0, false
 	}
 	if !partly {
-		if lost := unknownStreams(head, n, ids); lost > 0 {
+		if lost := unknownStreams(head, n, keyed, ids); lost > 0 {
 			return 0, lost, true
 		}
 	}
@@ -330,6 +334,7 @@ func (s *Store) replayFrame(payload []byte, ids map[uint64]uint32, fresh, partly
 			at = span{int64(from), int64(from + size>>1)}
 			wide = size&1 == 1
 		}
+		key := head.key(keyed && ref == 0)
 		if head.bad || ref > uint64(len(sources)) || attrs+body > uint64(len(data)) {
 			return rows, lost, false
 		}
@@ -342,6 +347,14 @@ func (s *Store) replayFrame(payload []byte, ids map[uint64]uint32, fresh, partly
 			continue
 		}
 		row.stream = stream
+		if !key.IsZero() {
+			if s.recent.has(key) {
+				s.recovery.Doubles++
+				continue
+			}
+			s.recent.add(key)
+			m.pushed = append(m.pushed, key)
+		}
 		if ref > 0 {
 			f := s.sources[sources[ref-1]]
 			if f == nil {
@@ -369,7 +382,7 @@ func (s *Store) replayFrame(payload []byte, ids map[uint64]uint32, fresh, partly
 
 // unknownStreams counts the rows whose stream is not among ids. head stands at
 // the first of n rows.
-func unknownStreams(head reader, n uint64, ids map[uint64]uint32) (lost int) {
+func unknownStreams(head reader, n uint64, keyed bool, ids map[uint64]uint32) (lost int) {
 	for ; n > 0 && !head.bad; n-- {
 		if _, ok := ids[head.u()]; !ok {
 			lost++
@@ -378,10 +391,12 @@ func unknownStreams(head reader, n uint64, ids map[uint64]uint32) (lost int) {
 		head.bytes(1)
 		head.u()
 		head.u()
-		if head.u() > 0 {
+		ref := head.u()
+		if ref > 0 {
 			head.u()
 			head.u()
 		}
+		head.key(keyed && ref == 0)
 	}
 	return lost
 }

@@ -36,7 +36,8 @@ type Store struct {
 	closing  bool
 	sources  map[record.ID]*source
 	changed  map[record.ID]struct{} // sources, since the last rotation
-	segments []*segment             // live, by number
+	recent   recent
+	segments []*segment // live, by number
 	frameSeq uint64
 	head     []byte // of a frame, while it is made
 	tails    map[*Tail]struct{}
@@ -85,6 +86,7 @@ func Open(cfg Config) (*Store, error) {
 	s.cache = newIndexCache(cfg.CacheBytes)
 	s.wal.fs = s.fs
 	s.pending = newGroup()
+	s.recent.most = max(0, cfg.RecentPushes)
 	lock, err := s.fs.Lock("LOCK")
 	if err != nil {
 		return nil, err

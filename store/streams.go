@@ -166,6 +166,18 @@ func (r *reader) bytes(n uint64) []byte {
 	return v
 }
 
+// key reads a key if there is one; none is zero.
+func (r *reader) key(there bool) record.ID {
+	if !there {
+		return record.ID{}
+	}
+	b := r.bytes(16)
+	if b == nil {
+		return record.ID{}
+	}
+	return parseKey(b)
+}
+
 func (r *reader) set() []record.Attr {
 	n := r.u()
 	if n > uint64(len(r.p)) {

@@ -39,6 +39,10 @@ func storeConfig(s *config.Store, log *slog.Logger) (store.Config, error) {
 		Dir: string(s.Path), Log: log,
 		Retention: time.Duration(s.Retention), MaxDisk: int64(s.MaxDisk), MinFree: int64(s.MinFree),
 		MemtableBytes: int64(s.Memtable.Bytes), MemtableAge: time.Duration(s.Memtable.Age), CacheBytes: int64(s.Cache),
+		RecentPushes: s.Recent,
+	}
+	if c.RecentPushes == 0 {
+		c.RecentPushes = -1 // none: to the store 0 is its default
 	}
 	if c.MinFree == 0 {
 		c.MinFree = -1 // none: to the store 0 is its default
