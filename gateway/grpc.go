@@ -74,6 +74,7 @@ func (u *push) grpcOTLP(ctx context.Context, decoders *sync.Pool) error {
 	}
 	message := ""
 	if u.out.Refused > 0 {
+		u.tellPositions(refused)
 		message = u.summary(refused)
 	}
 	answerGRPC(u.w, otlp.AppendResponse(nil, int64(u.out.Refused), message, false))

@@ -25,6 +25,7 @@ import (
 
 	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/record"
+	"github.com/weirlog/weir/wire"
 )
 
 // overGRPC serves h as an Input does, and returns a connection of grpc-go's.
@@ -130,6 +131,23 @@ func TestGRPCRefusals(t *testing.T) {
 }
 
 // What no gRPC client sends: nothing is taken or stays held.
+// A call of which some is refused says what, so that another weir sends nothing
+// again.
+func TestGRPCSomeRefused(t *testing.T) {
+	store := &pushStore{answer: func(context.Context, []record.Part) (ack.Result, error) {
+		return ack.Result{Failures: []ack.Failure{{Record: 1, Permanent: true, Reason: "odd"}}}, nil
+	}}
+	c := collogs.NewLogsServiceClient(overGRPC(t, newServer(t, store, Config{})))
+	var head metadata.MD
+	resp, err := c.Export(t.Context(), logsRequest("a", "b", "c"), grpc.Header(&head))
+	if err != nil || resp.PartialSuccess.GetRejectedLogRecords() != 1 || !strings.Contains(resp.PartialSuccess.GetErrorMessage(), "odd") {
+		t.Errorf("%v, %v", resp, err)
+	}
+	if p := head.Get(wire.RefusedHeader); len(p) != 1 || p[0] != "1" {
+		t.Errorf("positions %q", p)
+	}
+}
+
 func TestGRPCRubbish(t *testing.T) {
 	const path = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
 	for _, body := range []string{"", "\x00", "\x00\x00\x00\x00", "\x00\x00\x00\x00\x05abc", "\x01\x00\x00\x00\x01a", "\x02\x00\x00\x00\x01a", "\x00\xff\xff\xff\xff", "\x00\x00\x00\x00\x01\x00", "\x00\x00\x00\x00\x00\x00"} {

@@ -53,6 +53,7 @@ func (u *push) otlp(ctx context.Context, decoders *sync.Pool) error {
 	}
 	message := ""
 	if u.out.Refused > 0 {
+		u.tellPositions(refused)
 		message = u.summary(refused)
 	}
 	u.w.Header().Set("Content-Type", otlpType(text))

@@ -331,6 +331,9 @@ func TestPushStoreRefuses(t *testing.T) {
 				if typ == jsType {
 					err = protojson.Unmarshal(w.Body.Bytes(), &m)
 				}
+				if p := w.Header().Get(wire.RefusedHeader); p != "0,2" {
+					t.Errorf("%s: positions %q", c.name, p)
+				}
 				if w.Code != 200 || err != nil || m.PartialSuccess.RejectedLogRecords != 2 || !strings.Contains(m.PartialSuccess.ErrorMessage, "total ignored: 2 out of 3") {
 					t.Errorf("%s: %d %v %v", c.name, w.Code, err, &m)
 				}

@@ -166,9 +166,8 @@ func (o *Loki) push(ctx context.Context, tenant string, parts []record.Part) (ac
 	}
 	ref := loki.ParseError(a.status, a.body)
 	if a.status == http.StatusBadRequest {
-		if res, ok := o.partly(a, parts, ref.Message); ok {
-			res.Bytes = len(w.comp)
-			return res, nil
+		if failures, ok := o.enc.refused(a.header.Get(wire.RefusedHeader), parts, ref.Message); ok {
+			return ack.Result{Bytes: len(w.comp), Failures: failures}, nil
 		}
 	}
 	detail := ref.Kind.String()
@@ -183,41 +182,6 @@ func (o *Loki) push(ctx context.Context, tenant string, parts []record.Part) (ac
 		e.Kind = ack.TooLarge
 	}
 	return ack.Result{}, e
-}
-
-// partly is the result if the destination, a weir, says which records it refused
-// for good, the others being durable.
-func (o *Loki) partly(a answer, parts []record.Part, reason string) (res ack.Result, ok bool) {
-	text := a.header.Get(wire.RefusedHeader)
-	if text == "" {
-		return res, false
-	}
-	n := 0
-	for _, p := range parts {
-		n += p.Len()
-	}
-	at, ok := wire.ParsePositions(text, n)
-	if !ok {
-		return res, false
-	}
-	if first, _, more := strings.Cut(reason, "\n"); more {
-		reason = first
-	}
-	reason = plainReason(reason)
-	enc := o.enc.get()
-	defer o.enc.put(enc)
-	k := uint32(0)
-	enc.(*loki.Encoder).Order(parts, func(part int, rec uint32) {
-		if len(at) > 0 && at[0] == k {
-			res.Failures = append(res.Failures, ack.Failure{Part: part, Record: rec, Permanent: true, Reason: reason})
-			at = at[1:]
-		}
-		k++
-	})
-	slices.SortFunc(res.Failures, func(a, b ack.Failure) int {
-		return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Record, b.Record))
-	})
-	return res, true
 }
 
 // overBurst reports whether a rate limit can never be kept by a request of

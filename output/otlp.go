@@ -29,8 +29,8 @@ type OTLPConfig struct {
 // receiver can tell by the attribute log.record.uid. A partial success says
 // how many records were refused but not which; it is Rejected, so that
 // bisecting finds them, which sends the others again (with the same
-// log.record.uid). Where all of a request were refused they are permanent
-// failures, each.
+// log.record.uid). Where all of a request were refused, or the receiver is a weir,
+// which says which, they are permanent failures, each.
 //
 // Other than the specification has it, RESOURCE_EXHAUSTED without RetryInfo,
 // INTERNAL and UNKNOWN are tried again: they say nothing about the records.
@@ -55,6 +55,7 @@ type transport interface {
 
 type exported struct {
 	rejected int64
+	refused  string // positions of the rejected ones, of a weir
 	message  string // the server's, plain
 	size     int
 }
@@ -99,7 +100,12 @@ func (o *OTLP) Send(ctx context.Context, parts []record.Part) (ack.Result, error
 			res.Failures[i].Permanent = true
 		}
 		return res, nil
-	case n == 1:
+	case x.refused != "":
+		if failures, ok := o.enc.refused(x.refused, parts, "rejected: "+x.message); ok && int64(len(failures)) == x.rejected {
+			return ack.Result{Bytes: x.size, Failures: failures}, nil
+		}
+	}
+	if n == 1 {
 		return ack.Result{}, &ack.SendError{Kind: ack.Retry, Err: fmt.Errorf("POST %s: the answer rejects %d records of 1", o, x.rejected)}
 	}
 	return ack.Result{}, &ack.SendError{Kind: ack.Rejected, Err: fmt.Errorf("POST %s: %d of %d records rejected: %s", o, x.rejected, n, x.message)}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/record"
+	"github.com/weirlog/weir/wire"
 	"github.com/weirlog/weir/wire/otlp"
 )
 
@@ -177,7 +178,8 @@ func (o *otlpGRPC) export(ctx context.Context, enc *encoders, parts []record.Par
 	w.raw = e.Append(w.raw[:0], parts)
 	enc.put(e)
 	size := len(w.raw)
-	answer, err := o.call(ctx, w)
+	var head metadata.MD
+	answer, err := o.call(ctx, w, grpc.Header(&head))
 	if err != nil {
 		return exported{}, err
 	}
@@ -186,12 +188,15 @@ func (o *otlpGRPC) export(ctx context.Context, enc *encoders, parts []record.Par
 		return exported{}, &ack.SendError{Kind: ack.Retry, Err: fmt.Errorf("POST %s: %w", o.shown, err)}
 	}
 	x.message = plainReason(x.message)
+	if v := head.Get(wire.RefusedHeader); len(v) == 1 {
+		x.refused = v[0]
+	}
 	return x, nil
 }
 
 // call sends w.raw and gives w away: gRPC puts it back when it has let go of
 // the bytes, which may be after the call.
-func (o *otlpGRPC) call(ctx context.Context, w *work) ([]byte, error) {
+func (o *otlpGRPC) call(ctx context.Context, w *work, opts ...grpc.CallOption) ([]byte, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.conf.Timeout, errAttemptTimeout)
 	defer cancel()
 	g, snap, err := o.acquire()
@@ -205,7 +210,6 @@ func (o *otlpGRPC) call(ctx context.Context, w *work) ([]byte, error) {
 		md.Set("authorization", a)
 	}
 	ctx = metadata.NewOutgoingContext(ctx, md)
-	var opts []grpc.CallOption
 	if o.gzip {
 		opts = append(opts, grpc.UseCompressor(compressGzip))
 	}

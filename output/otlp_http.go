@@ -13,6 +13,7 @@ import (
 
 	"github.com/weirlog/weir/ack"
 	"github.com/weirlog/weir/record"
+	"github.com/weirlog/weir/wire"
 	"github.com/weirlog/weir/wire/otlp"
 )
 
@@ -57,6 +58,7 @@ func (o *otlpHTTP) export(ctx context.Context, enc *encoders, parts []record.Par
 	if x.rejected, x.message, err = partialSuccess(a); err != nil {
 		return exported{}, o.refused(a, "")
 	}
+	x.refused = a.header.Get(wire.RefusedHeader)
 	return x, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	collogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
@@ -25,6 +26,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weirlog/weir/ack"
+	"github.com/weirlog/weir/wire"
 )
 
 func newOTLP(t testing.TB, conf HTTPConfig) *OTLP {
@@ -63,6 +65,7 @@ type collector struct {
 	md     metadata.MD
 	path   string
 	answer func(n int) (*collogs.ExportLogsServiceResponse, error)
+	refuse func(lines []string) (positions string, n int64) // as a weir does
 }
 
 func (c *collector) Export(ctx context.Context, req *collogs.ExportLogsServiceRequest) (*collogs.ExportLogsServiceResponse, error) {
@@ -75,6 +78,12 @@ func (c *collector) Export(ctx context.Context, req *collogs.ExportLogsServiceRe
 	c.got = append(c.got, b...)
 	if c.answer != nil {
 		return c.answer(len(b))
+	}
+	if c.refuse != nil {
+		p, n := c.refuse(b)
+		// Over HTTP there is nobody to send it: ServeHTTP does.
+		_ = grpc.SetHeader(ctx, metadata.Pairs(wire.RefusedHeader, p))
+		return &collogs.ExportLogsServiceResponse{PartialSuccess: &collogs.ExportLogsPartialSuccess{RejectedLogRecords: n, ErrorMessage: "too old"}}, nil
 	}
 	return &collogs.ExportLogsServiceResponse{}, nil
 }
@@ -107,6 +116,10 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.t.Error(err)
 	}
 	w.Header().Set("Content-Type", "application/x-protobuf")
+	if c.refuse != nil {
+		p, _ := c.refuse(bodies(req))
+		w.Header().Set(wire.RefusedHeader, p)
+	}
 	_, _ = w.Write(p)
 }
 
@@ -218,6 +231,45 @@ func TestFailure86_PartialSuccess(t *testing.T) {
 		wantKind(t, err, ack.Retry)
 		if strings.Contains(logged.String(), "canary") {
 			t.Error("logged quoted content")
+		}
+	})
+}
+
+// A weir says which records it refused: those are failures, and nothing is sent
+// again, whatever the order in the request was.
+func TestFailure86_PartialSuccessOfAWeir(t *testing.T) {
+	overBoth(t, func(t *testing.T, c *collector, url string) {
+		c.refuse = func(lines []string) (string, int64) {
+			var at []uint32
+			for i, l := range lines {
+				if strings.HasSuffix(l, "1") || strings.HasSuffix(l, "4") {
+					at = append(at, uint32(i))
+				}
+			}
+			return string(wire.AppendPositions(nil, at)), int64(len(at))
+		}
+		o := newOTLP(t, HTTPConfig{URL: url})
+		ps := partsOf(mixedBatch(6, "a", "b"), mixedBatch(3, "b", "c"))
+		res, err := o.Send(t.Context(), ps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var where [][2]int
+		for _, f := range res.Failures {
+			where = append(where, [2]int{f.Part, int(f.Record)})
+			if !f.Permanent || f.Reason != "rejected: too old" {
+				t.Errorf("%+v", f)
+			}
+		}
+		if d := cmp.Diff([][2]int{{0, 1}, {0, 4}, {1, 1}}, where); d != "" {
+			t.Error(d)
+		}
+		// Positions that cannot be, or are not as many as were rejected, are not
+		// believed.
+		for _, p := range []string{"9", "0-3", "x"} {
+			c.refuse = func([]string) (string, int64) { return p, 1 }
+			_, err = o.Send(t.Context(), ps)
+			wantKind(t, err, ack.Rejected)
 		}
 	})
 }

@@ -95,3 +95,21 @@ func (gs *Groups[T, E]) Reset() {
 	clear(gs.items)
 	gs.items = gs.items[:0]
 }
+
+// Order calls f for all records in the order of Active and Each: part is the position
+// of the record's part in parts, of which the records were added, rec its index in
+// the part's batch.
+func (gs *Groups[T, E]) Order(parts []record.Part, byTime bool, f func(part int, rec uint32)) {
+	for _, g := range gs.Active {
+		gs.Each(g, byTime, func(b *record.Batch, i int, _ *E) {
+			for k, p := range parts {
+				if p.Batch() == b {
+					if _, ok := slices.BinarySearch(p.Index(), uint32(i)); ok {
+						f(k, uint32(i))
+						return
+					}
+				}
+			}
+		})
+	}
+}

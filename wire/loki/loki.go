@@ -237,18 +237,7 @@ func (e *Encoder) Append(dst []byte, parts []record.Part) []byte {
 func (e *Encoder) Order(parts []record.Part, f func(part int, rec uint32)) {
 	e.group(parts)
 	defer e.end()
-	for _, g := range e.groups.Active {
-		e.groups.Each(g, true, func(b *record.Batch, i int, _ *entry) {
-			for k, p := range parts {
-				if p.Batch() == b {
-					if _, ok := slices.BinarySearch(p.Index(), uint32(i)); ok {
-						f(k, uint32(i))
-						return
-					}
-				}
-			}
-		})
-	}
+	e.groups.Order(parts, true, f)
 }
 
 // group sorts the records by stream.

@@ -229,14 +229,7 @@ func appendPairVarint(dst []byte, field protowire.Number, key string, kind proto
 // Append appends the ExportLogsServiceRequest with the records of the parts.
 // Protobuf messages of one kind may be joined, so that requests may be too.
 func (e *Encoder) Append(dst []byte, parts []record.Part) []byte {
-	e.scratch = e.scratch[:0]
-	for _, p := range parts {
-		b := p.Batch()
-		e.streams.Use(b)
-		for _, i := range p.Index() {
-			e.add(b, int(i))
-		}
-	}
+	e.group(parts)
 	for _, g := range e.groups.Active {
 		scopeLogs := len(e.scope) + g.Size
 		dst = protowire.AppendTag(dst, requestResourceLogs, protowire.BytesType)
@@ -249,9 +242,33 @@ func (e *Encoder) Append(dst []byte, parts []record.Part) []byte {
 			dst = e.appendRecord(dst, b, i, en)
 		})
 	}
+	e.end()
+	return dst
+}
+
+// Order calls f for the records of the parts in the order in which Append writes
+// them: part is the position in parts, rec the record's index in its batch.
+func (e *Encoder) Order(parts []record.Part, f func(part int, rec uint32)) {
+	e.group(parts)
+	defer e.end()
+	e.groups.Order(parts, false, f)
+}
+
+// group sorts the records by resource.
+func (e *Encoder) group(parts []record.Part) {
+	e.scratch = e.scratch[:0]
+	for _, p := range parts {
+		b := p.Batch()
+		e.streams.Use(b)
+		for _, i := range p.Index() {
+			e.add(b, int(i))
+		}
+	}
+}
+
+func (e *Encoder) end() {
 	e.groups.Reset()
 	e.streams.Done()
-	return dst
 }
 
 // add makes record i ready and notes its sizes.
