@@ -35,7 +35,8 @@ type Route struct {
 
 // Limits bounds what the process uses.
 type Limits struct {
-	Memory Size `yaml:"memory" word:"auto=0" min:"4MiB" default:"auto" doc:"Bytes of records in memory over all inputs and outputs; when they are spent, files wait. auto follows the container's memory limit."`
+	Memory Size     `yaml:"memory" word:"auto=0" min:"4MiB" default:"auto" doc:"Bytes of records in memory over all inputs and outputs; when they are spent, files wait. auto follows the container's memory limit."`
+	Stop   Duration `yaml:"stop" default:"20s" min:"1s" max:"1h" doc:"How long a stop waits for outputs to take what is under way, and what waits on disk, as long as they take some. In Kubernetes leave ten seconds to terminationGracePeriodSeconds."`
 }
 
 // LogConfig is about weir's own log.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,13 +18,15 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// nameServer answers for one name, over UDP on loopback.
+// nameServer answers for one name, over UDP on loopback, and for the targets of its
+// SRV record, if it has one: host0, host1, … with an address each.
 type nameServer struct {
 	addr string
 	mu   sync.Mutex
 	name string
 	ips  []string
 	deaf bool // answers SERVFAIL
+	srv  []dnsmessage.SRVResource
 }
 
 func newNameServer(t *testing.T, name string, ips ...string) *nameServer {
@@ -67,8 +70,17 @@ func (s *nameServer) answer(query []byte) []byte {
 	switch {
 	case s.deaf:
 		out.RCode = dnsmessage.RCodeServerFailure
-	case q.Name.String() != s.name+".":
+	case q.Type == dnsmessage.TypeA && s.target(q.Name.String()) != "":
+		out.Answers = []dnsmessage.Resource{{
+			Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 1},
+			Body:   &dnsmessage.AResource{A: [4]byte(net.ParseIP(s.target(q.Name.String())).To4())},
+		}}
+	case q.Name.String() != s.name+"." && s.target(q.Name.String()) == "":
 		out.RCode = dnsmessage.RCodeNameError
+	case q.Type == dnsmessage.TypeSRV:
+		for i := range s.srv {
+			out.Answers = append(out.Answers, dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 1}, Body: &s.srv[i]})
+		}
 	case q.Type == dnsmessage.TypeA:
 		for _, ip := range s.ips {
 			out.Answers = append(out.Answers, dnsmessage.Resource{
@@ -82,6 +94,16 @@ func (s *nameServer) answer(query []byte) []byte {
 		return nil
 	}
 	return p
+}
+
+// target returns the address of a target of the SRV record, "" if it is none.
+func (s *nameServer) target(name string) string {
+	for i, r := range s.srv {
+		if r.Target.String() == name {
+			return s.ips[i]
+		}
+	}
+	return ""
 }
 
 // freePortOf returns a port that is free at all of the addresses.
@@ -195,6 +217,50 @@ outputs:
 	}
 	dns.set(false, ips[0], ips[2])
 	reaches("another in its place", func(got []int64) bool { return got[1] == 0 && min(got[0], got[2]) > 15 })
+	delivered(t, d, a, n.journal, g.finish(true))
+	d.clean(n.journal)
+	a.term()
+}
+
+// A SRV record's targets are endpoints, its priorities groups: the second is used
+// while the first does not work. Names, ports and addresses are known to the
+// configured server alone.
+func TestFailure88_EndpointsBySRV(t *testing.T) {
+	n := newNodeDir(t)
+	d := startSink(t, "esstub")
+	dns := newNameServer(t, "_search._tcp.test", "127.0.0.14", "127.0.0.15")
+	var fronts []*front
+	var srv []dnsmessage.SRVResource
+	for i, ip := range dns.ips {
+		port := freePortOf(t, ip)
+		fronts = append(fronts, newFront(t, net.JoinHostPort(ip, port), d.URL))
+		number, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv = append(srv, dnsmessage.SRVResource{Priority: uint16(10 * (i + 1)), Port: uint16(number), Target: dnsmessage.MustNewName(fmt.Sprintf("host%d.test.", i))})
+	}
+	dns.mu.Lock()
+	dns.srv = srv
+	dns.mu.Unlock()
+	g := startGenerator(t, n, "-rate", "1", "-pods", "4", "-max-size", "20000000")
+	a := startAgent(t, n, fmt.Sprintf(`
+inputs: {kubernetes: {root: '%s', metadata: path}}
+outputs:
+  elasticsearch/main:
+    url: 'srv+http://_search._tcp.test'
+    discovery: {every: 1s, server: '%s'}
+    batch: {bytes: 64KiB, wait: 20ms}
+    retry: {for: forever, min_delay: 20ms, max_delay: 200ms}
+    eject: {errors: 2, for: 2s}
+    timeout: 5s
+`, n.root, dns.addr))
+	eventually(t, "the first takes all", func() bool { return fronts[0].requests.Load() > 20 }, a.tail)
+	if n := fronts[1].requests.Load(); n > 0 {
+		t.Errorf("%d requests went to the second, which is for when the first does not work", n)
+	}
+	fronts[0].server.Close()
+	eventually(t, "the second takes over", func() bool { return fronts[1].requests.Load() > 20 }, a.tail)
 	delivered(t, d, a, n.journal, g.finish(true))
 	d.clean(n.journal)
 	a.term()

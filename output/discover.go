@@ -51,12 +51,52 @@ type Discovery struct {
 	urls   []*url.URL
 	names  Names
 	last   [][]found // of each place
+
+	resolver Resolver // nil: the system's
 }
 
 type found struct {
 	target   Target
 	place    int
 	priority int
+}
+
+// Resolver looks up the hosts of targets, such as those that a SRV record names, where
+// they are looked up themselves; nil is the system's.
+func (d *Discovery) Resolver() Resolver { return d.resolver }
+
+// serverNames asks one DNS server.
+type serverNames struct {
+	net.Resolver
+	server string
+}
+
+func newServerNames(server string) *serverNames {
+	return &serverNames{server: server, Resolver: net.Resolver{
+		PreferGo: true,
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, server)
+		},
+	}}
+}
+
+func (n *serverNames) LookupHost(ctx context.Context, host string) ([]string, error) {
+	ips, err := n.Resolver.LookupHost(ctx, host)
+	return ips, n.named(err)
+}
+
+func (n *serverNames) LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error) {
+	cname, records, err := n.Resolver.LookupSRV(ctx, service, proto, name)
+	return cname, records, n.named(err)
+}
+
+// named has an error name the server that was asked: net names the system's.
+func (n *serverNames) named(err error) error {
+	var e *net.DNSError
+	if errors.As(err, &e) {
+		e.Server = n.server
+	}
+	return err
 }
 
 // lookupTime bounds looking up one name.
@@ -67,15 +107,14 @@ const lookupTime = 5 * time.Second
 // ask instead of the system's.
 func NewDiscovery(places []Place, names Names, server string) (*Discovery, error) {
 	d := &Discovery{places: places, names: names, last: make([][]found, len(places))}
-	if names == nil {
-		r := new(net.Resolver)
-		if server != "" {
-			r.PreferGo = true
-			r.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, network, server)
-			}
-		}
-		d.names = r
+	switch {
+	case names != nil:
+		d.resolver = names
+	case server != "":
+		d.names = newServerNames(server)
+		d.resolver = d.names
+	default:
+		d.names = new(net.Resolver)
 	}
 	for _, p := range places {
 		u, err := url.Parse(p.URL)

@@ -127,7 +127,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 	}
 	if left > 0 {
-		e.log.Info("stopped with records undelivered; they are read again at the next start", "records", left)
+		e.log.Info("stopped with records undelivered; the next start goes on with them", "records", left)
 		if err == nil && ctx.Err() == nil {
 			err = ErrUndelivered
 		}

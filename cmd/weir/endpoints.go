@@ -88,7 +88,7 @@ func (s *endpointSet) find(ctx context.Context) (lookup, err error) {
 		out := known[t.Name]
 		if out == nil {
 			h := httpConfig(s.remote, config.URL(t.URL), s.log)
-			h.Address = t.Address
+			h.Address, h.Resolver = t.Address, s.discovery.Resolver()
 			made, failed := remoteOutput(s.settings, h)
 			if failed != nil {
 				err = errors.Join(err, failed)

@@ -99,10 +99,6 @@ type reloadState struct {
 	lastError         string
 }
 
-// grace is how long a stop waits for outputs; within Kubernetes' default of
-// 30 s for a pod.
-const grace = 20 * time.Second
-
 // run loads the configuration, runs until ctx ends, and stops in order.
 func (p *process) run(ctx context.Context) error {
 	// From the first moment: by default the signal would end the process.
@@ -182,7 +178,7 @@ func (p *process) run(ctx context.Context) error {
 		return err
 	}
 	p.engine, err = pipeline.New(pipeline.Config{
-		Budget: p.budget, Book: &p.book, Inputs: inputs, Graph: graph, Grace: grace, Logger: p.log,
+		Budget: p.budget, Book: &p.book, Inputs: inputs, Graph: graph, Grace: time.Duration(cfg.Limits.Stop), Logger: p.log,
 	})
 	if err != nil {
 		return err
@@ -222,6 +218,7 @@ func (p *process) run(ctx context.Context) error {
 	release := time.AfterFunc(startOver, releaseStart)
 	defer release.Stop()
 	err = p.engine.Run(ctx)
+	p.tellLeft()
 	close(ended)
 	cancel()
 	wg.Wait()
@@ -245,6 +242,20 @@ func (p *process) beginStop() {
 	defer p.mu.Unlock()
 	for _, d := range p.destinations {
 		d.deliverer.Hurry()
+	}
+}
+
+// tellLeft says what waits on disk for the next start.
+func (p *process) tellLeft() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range p.destinations {
+		if d.disk == nil {
+			continue
+		}
+		if s := d.disk.Stats(); s.Waiting > 0 {
+			p.log.Info("stopped with records on disk; they are sent after the next start", "output", d.name, "records", s.Waiting, "bytes", s.Bytes)
+		}
 	}
 }
 
