@@ -9,7 +9,7 @@ import (
 
 // What the examples name is there, and is of the API.
 func TestExamples(t *testing.T) {
-	dirs, err := filepath.Glob("examples/*")
+	dirs, err := filepath.Glob("examples/*/")
 	if err != nil || len(dirs) < 2 {
 		t.Fatal(dirs, err)
 	}

@@ -13,7 +13,7 @@ import (
 // The API server accepts every object that deploy/ and its examples make,
 // without a field it does not know, and 'weir manifests' prints the same ones.
 func TestGatewayObjectsAreAccepted(t *testing.T) {
-	examples, err := filepath.Glob("../../deploy/examples/*")
+	examples, err := filepath.Glob("../../deploy/examples/*/")
 	if err != nil || len(examples) < 2 {
 		t.Fatal(examples, err)
 	}
