@@ -48,7 +48,7 @@ type group struct {
 // commitLoop makes what was put durable, one group after the other.
 func (d *Disk) commitLoop() {
 	defer d.done.Done()
-	e := encoder{salt: d.salt, packFrom: cmp.Or(d.c.packFrom, packFrom)}
+	e := encoder{salt: d.salt}
 	var buf []byte
 	limit := groupBytes
 	for {
@@ -76,6 +76,9 @@ func (d *Disk) commitLoop() {
 		}
 		d.committing = n
 		g := group{items: d.pending[:n:n], buf: buf[:0], first: d.end.seq, end: d.end}
+		if e.packFrom = cmp.Or(d.c.packFrom, packFrom); d.c.Plain {
+			e.packFrom = 0
+		}
 		d.mu.Unlock()
 
 		d.encode(&e, &g)

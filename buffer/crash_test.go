@@ -108,7 +108,7 @@ func (w *world) check(b *record.Batch, i int) int {
 }
 
 func (w *world) open() error {
-	d, err := OpenDisk(DiskConfig{FS: w.fs, MaxBytes: 1 << 30, SegmentBytes: w.segment, Memory: 4 << 10, packFrom: []int{1, 512, 0}[w.r.IntN(3)]})
+	d, err := OpenDisk(DiskConfig{FS: w.fs, MaxBytes: 1 << 30, SegmentBytes: w.segment, Memory: 4 << 10, packFrom: []int{1, 512, 0}[w.r.IntN(3)], Plain: w.r.IntN(4) == 0})
 	if err != nil {
 		return err
 	}

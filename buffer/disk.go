@@ -35,7 +35,9 @@ type DiskConfig struct {
 	// SegmentBytes is the size of a file. Default MaxBytes/32 within 1 MiB and
 	// 64 MiB.
 	SegmentBytes int64
-	packFrom     int // from what size payloads are compressed; 0: the usual
+	// Plain says that what is written is not compressed.
+	Plain    bool
+	packFrom int // from what size payloads are compressed; 0: the usual
 	// Logger may be nil.
 	Logger *slog.Logger
 	// Now is the clock of the day, for what is shown. Default time.Now.
@@ -182,6 +184,13 @@ func OpenDisk(c DiskConfig) (*Disk, error) {
 	go d.readLoop()
 	go d.keepLoop()
 	return d, nil
+}
+
+// SetPlain changes whether what is written from now on is compressed.
+func (d *Disk) SetPlain(plain bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.c.Plain = plain
 }
 
 // clock is the buffer's own: nanoseconds in which it was open.

@@ -49,6 +49,49 @@ func TestDiskOnDisk(t *testing.T) {
 	})
 }
 
+// What is written plain and what is written compressed is read alike, also after a
+// restart with the other setting.
+func TestPlain(t *testing.T) {
+	dir := t.TempDir()
+	const parts, lines = 8, 200
+	size := func(plain bool) int64 {
+		d := openDisk(t, DiskConfig{Dir: dir, Plain: !plain})
+		d.SetPlain(plain)
+		before := d.Stats().Bytes
+		for range parts {
+			if !d.Put(benchPart(lines)) {
+				t.Fatal("refused")
+			}
+		}
+		if err := d.Sync(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		n := d.Stats().Bytes - before
+		shut(t, d)
+		return n
+	}
+	if plain, packed := size(true), size(false); plain < parts*lines*200 || packed > plain/2 {
+		t.Errorf("%d bytes plain, %d compressed", plain, packed)
+	}
+	d := openDisk(t, DiskConfig{Dir: dir, Plain: true})
+	want := benchPart(lines)
+	for n := 0; n < 2*parts*lines; {
+		p, ok := d.TryNext()
+		if !ok {
+			<-d.Ready()
+			continue
+		}
+		for _, i := range p.Index() {
+			at := int(p.Batch().Record(int(i)).Time)
+			if got := string(p.Batch().Body(int(i))); got != string(want.Batch().Body(at)) {
+				t.Fatalf("line %d is %q", at, got)
+			}
+		}
+		n += p.Len()
+		p.Settle(0, ack.Delivered)
+	}
+}
+
 // Within moments of an answer a kill repeats nothing of what was answered, and
 // between two of them the fsyncs are few: 32 records that are answered one by one.
 func TestShortLives(t *testing.T) {

@@ -51,7 +51,7 @@ func (p *process) openDisk(cfg *config.Config, o config.Output, index int) (*sha
 	if s == nil {
 		d, err := buffer.OpenDisk(buffer.DiskConfig{
 			Dir: bufferDir(string(cfg.State), name), Output: name, Index: index,
-			MaxBytes: int64(b.Disk), MaxAge: time.Duration(b.MaxAge), Memory: int(b.Memory), Logger: p.log,
+			MaxBytes: int64(b.Disk), MaxAge: time.Duration(b.MaxAge), Memory: int(b.Memory), Plain: b.Compression == "none", Logger: p.log,
 		})
 		if err != nil {
 			return nil, nil, err
@@ -136,6 +136,7 @@ type diskDeliverer struct {
 // successor, or the next process, has it then.
 func (d *diskDeliverer) Run(ctx context.Context) error {
 	d.q.SetLimits(int64(d.limits.Disk), time.Duration(d.limits.MaxAge), int(d.limits.Memory))
+	d.q.SetPlain(d.limits.Compression == "none")
 	d.q.taker.Store(d.q.Taker())
 	err := d.Deliverer.Run(ctx)
 	d.q.Return(d.Deliverer.Remaining())
