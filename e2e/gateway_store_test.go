@@ -20,16 +20,23 @@ import (
 // once. With a buffer on disk between them, what the store had and the buffer did
 // not know of is sent again in other batches.
 func TestFailure53_GatewayKillsStore(t *testing.T) {
-	for name, buffer := range map[string]string{"direct": "{memory: 1MiB}", "buffered": "{disk: 64MiB, memory: 1MiB}"} {
+	for name, buffer := range map[string]string{"direct": "{memory: 1MiB}", "buffered": "{disk: 64MiB, memory: 1MiB}", "api": "{memory: 1MiB}"} {
 		t.Run(name, func(t *testing.T) {
 			g := newPushed(t, "", "", "")
+			inputs, http := g.addrs.inputs(), ""
+			if name == "api" { // what comes over listen.http goes past the pipeline
+				http = g.addrs.otlp
+				inputs = fmt.Sprintf("{otlp: {grpc: '%s'}, forward: {tcp: '%s'}}", g.addrs.grpc, g.addrs.forward)
+				g.addrs.loki, g.addrs.bulk, g.addrs.hec = http, http+"/elastic", http
+				g.senders = newPushers(&g.addrs)
+			}
 			text := fmt.Sprintf(`inputs: %s
 outputs:
   store: {batch: {wait: 5ms}, retry: {for: forever, min_delay: 5ms, max_delay: 50ms}, buffer: %s}
 store: {memtable: {bytes: 1MiB}}
-listen: {probe: '%s', http: ''}
+listen: {probe: '%s', http: '%s', insecure: true}
 state: '%s'
-`, g.addrs.inputs(), buffer, g.probe, g.state)
+`, inputs, buffer, g.probe, http, g.state)
 			if err := os.WriteFile(g.config, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}

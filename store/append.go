@@ -150,7 +150,7 @@ func (p *plan) collect(e *attrEncoder, parts []record.Part, keys bool) (size int
 			p.attrs = e.append(p.attrs, b, int(i))
 			w := planned{b: b, i: i, batch: int32(k), attrs: record.Span{Off: uint32(from), Len: uint32(len(p.attrs) - from)}}
 			if id, ok := b.SenderID(int(i)); ok && keys && !hasPlace(b, r) {
-				w.key = rowKey(id, p.attrs[from:], b.Bytes(r.Body))
+				w.key, _ = rowKey(id, b.Streams()[r.Stream].Stream.Hash(), r, p.attrs[from:], b.Bytes(r.Body))
 			}
 			p.rows = append(p.rows, w)
 		}
@@ -197,7 +197,7 @@ func (s *Store) accept(p *plan) {
 			continue
 		}
 		if !w.key.IsZero() {
-			if w.known || s.recent.cur.has(w.key) { // the request may have it twice
+			if w.known || s.recent.has(w.key) { // the request may have it twice
 				p.doubles++
 				continue
 			}

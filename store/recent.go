@@ -114,11 +114,24 @@ func (s *keySet) clear() {
 	s.n = 0
 }
 
-// rowKey is what a pushed row is known by: its id, and, as some senders give one
-// id to several things, what it says.
-func rowKey(id record.ID, attrs, body []byte) record.ID {
-	h := xxh3.Hash128Seed(body, xxh3.HashSeed(attrs, id.Lo))
-	return record.ID{Hi: h.Hi ^ id.Hi, Lo: h.Lo}
+// rowKey is what a pushed row with an id is known by: all that it says, and whose
+// it is. It must not be taken for another: some senders give one id to several
+// things, and ids that a gateway makes are of tenant, stream, time and text, so that
+// two events have one that are alike and of one moment. With a time in whole
+// milliseconds that happens; such a row has no key (ok is false) and is stored twice
+// when it comes twice. A time that is that of the arrival (Observed) is another when
+// the row is pushed again, and counts for nothing.
+func rowKey(id record.ID, stream uint64, r *record.Record, attrs, body []byte) (key record.ID, ok bool) {
+	if r.Time%1e6 == 0 {
+		return record.ID{}, false
+	}
+	var head [16]byte
+	binary.BigEndian.PutUint64(head[:8], stream)
+	if r.Time != r.Observed {
+		binary.BigEndian.PutUint64(head[8:], uint64(r.Time))
+	}
+	h := xxh3.Hash128Seed(body, xxh3.HashSeed(attrs, xxh3.HashSeed(head[:], id.Lo)))
+	return record.ID{Hi: h.Hi ^ id.Hi, Lo: h.Lo}, true
 }
 
 func appendKey(dst []byte, k record.ID) []byte {

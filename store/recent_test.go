@@ -120,3 +120,76 @@ func TestRecentPushes(t *testing.T) {
 		t.Errorf("files of keys are left: %v %v", files, err)
 	}
 }
+
+// What differs in anything is another row, whatever ids say; what comes again is
+// one, also when its time is that of its arrival.
+func TestRecentPushesDiffer(t *testing.T) {
+	const own, arrival = 7, 0 // how much later than its time a row came
+	push := func(t *testing.T, s *Store, l line, later int64) {
+		t.Helper()
+		b := record.NewBatch(nil)
+		body := b.AppendString(l.body)
+		i := b.Add(record.Record{Time: l.time, Observed: l.time + later, Body: body, Source: body,
+			Stream: b.AddStream(record.StreamRef{Stream: record.NewStream(parseSet(l.labels), nil, nil)})})
+		for _, a := range parseSet(l.attrs) {
+			b.SetField(i, a.Name, record.String, b.AppendString(a.Value))
+		}
+		b.SetID(i, record.ID{Hi: 2, Lo: l.id})
+		b.Freeze()
+		p := record.NewPart(b, b.Live())
+		defer p.Finish()
+		if res, err := s.Send(t.Context(), []record.Part{p}); err != nil || len(res.Failures) > 0 {
+			t.Fatal(res, err)
+		}
+	}
+	l := line{labels: "app=a,__tenant__=blue", time: base + 5, body: "text", attrs: "k=v", id: 1}
+	for name, c := range map[string]struct {
+		change func(*line)
+		later  int64
+		rows   int
+	}{
+		"again":                             {func(*line) {}, own, 1},
+		"another tenant":                    {func(l *line) { l.labels = "app=a,__tenant__=red" }, own, 2},
+		"another stream":                    {func(l *line) { l.labels = "app=a,pod=p,__tenant__=blue" }, own, 2},
+		"another time":                      {func(l *line) { l.time += 1000 }, own, 2},
+		"another text":                      {func(l *line) { l.body = "texts" }, own, 2},
+		"other metadata":                    {func(l *line) { l.attrs = "k=w" }, own, 2},
+		"another id":                        {func(l *line) { l.id = 2 }, own, 2},
+		"again, without a time of its own":  {func(l *line) { l.time += 1000 }, arrival, 1},
+		"text in the place of the metadata": {func(l *line) { l.body, l.attrs = `{"k":"v"}text`, "" }, own, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, Config{})
+			push(t, s, l, c.later)
+			other := l
+			c.change(&other)
+			push(t, s, other, c.later)
+			if n := s.Stats().Rows; n != int64(c.rows) {
+				t.Errorf("%d rows, want %d", n, c.rows)
+			}
+		})
+	}
+	// Two events of one millisecond may be alike in everything.
+	t.Run("milliseconds", func(t *testing.T) {
+		s := open(t, Config{})
+		l := l
+		l.time = base / 1e6 * 1e6
+		push(t, s, l, own)
+		push(t, s, l, own)
+		if n := s.Stats().Rows; n != 2 {
+			t.Errorf("%d rows, want 2", n)
+		}
+	})
+	// Twice in one request, with the halves changing in between.
+	t.Run("one request", func(t *testing.T) {
+		s := open(t, Config{RecentPushes: 20})
+		var ls []line
+		for n := range 12 {
+			ls = append(ls, pushedLine(n+1, "x"))
+		}
+		mustSend(t, s, append(ls, ls[0])...)
+		if n := s.Stats().Rows; n != 12 {
+			t.Errorf("%d rows, want 12", n)
+		}
+	})
+}

@@ -71,7 +71,7 @@ func (p *process) openPushes(ctx context.Context) error {
 		p.push.input, p.push.public = in, in.Handler()
 		return nil
 	}
-	c.Sink, c.IDs = &gateway.StoreSink{Append: p.keep.Append}, false
+	c.Sink = &gateway.StoreSink{Append: p.keep.Append}
 	c.Defaults = nil // the store is told what was sent, as it was sent
 	if l.HTTP != "" {
 		if p.push.public, err = gateway.NewHTTP(c); err != nil {
