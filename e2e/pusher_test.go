@@ -137,9 +137,14 @@ func any2xx([]byte) bool { return true }
 
 // epoch is the time of the first record that a pusher makes; it is the present,
 // and fixed while the test runs.
-var epoch = time.Now().Add(-time.Minute).UnixNano()
+var epoch = time.Now().Add(-time.Minute).Truncate(time.Millisecond).UnixNano()
 
-func (p *pusher) time(n, k int) int64 { return epoch + int64(n*perPush+k)*1000 + int64(p.number) }
+// time is the time of a record: another microsecond for each, and none that is a
+// whole millisecond, by which weir's store would recognise nothing.
+func (p *pusher) time(n, k int) int64 {
+	i := int64(n*perPush + k)
+	return epoch + (i+i/999+1)*1000 + int64(p.number)
+}
 
 func otlpRequest(p *pusher, n int, uid bool) *collogspb.ExportLogsServiceRequest {
 	str := func(s string) *commonpb.AnyValue {
