@@ -14,6 +14,8 @@ type Format struct {
 	Name string
 	JSON jsonl.Config // for json
 	Line line.Style   // for line
+	// Prefix, for raw, writes "[name] " before each line: the file it stood in.
+	Prefix bool
 }
 
 func (f Format) encoders() (*encoders, error) {
@@ -22,7 +24,7 @@ func (f Format) encoders() (*encoders, error) {
 		e := jsonl.New(f.JSON)
 		return newEncoders(e, func() encoder { return e.Clone() }), nil
 	case "line", "raw":
-		e := line.New(line.Config{Raw: f.Name == "raw", Style: f.Line})
+		e := line.New(line.Config{Raw: f.Name == "raw", RawPrefix: f.Prefix, Style: f.Line})
 		return newEncoders(e, func() encoder { return e.Clone() }), nil
 	}
 	return nil, fmt.Errorf("output: unknown format %q, want json, line or raw", f.Name)

@@ -20,6 +20,10 @@
 package line
 
 import (
+	"bytes"
+	"path"
+	"strings"
+
 	"github.com/weirlog/weir/record"
 	"github.com/weirlog/weir/wire"
 )
@@ -29,6 +33,9 @@ type Config struct {
 	// Raw writes bodies as they are, each with a line feed, and nothing else.
 	// It is for pipes and files, never for a terminal.
 	Raw bool
+	// RawPrefix, with Raw, writes "[name] " before every line, name being the last
+	// part of the path of the file that it stood in (record.AttrFile).
+	RawPrefix bool
 	// Style is how lines look, without Raw.
 	Style
 }
@@ -38,6 +45,7 @@ type Encoder struct {
 	cfg     Config
 	paint   *Painter
 	streams *wire.Streams[Who]
+	files   *wire.Streams[[]byte] // for RawPrefix
 	item    Item
 	pairs   []Pair
 }
@@ -47,6 +55,17 @@ func New(cfg Config) *Encoder {
 	e := &Encoder{cfg: cfg, paint: NewPainter(cfg.Style)}
 	e.streams = wire.NewStreams(func(s *record.Stream) *Who {
 		return e.paint.Who(func(name string) string { return s.Get(name) }, s.Get(record.AttrInput))
+	})
+	e.files = wire.NewStreams(func(s *record.Stream) *[]byte {
+		// Names of files are anybody's, and lines end at a line feed.
+		name := strings.Map(func(r rune) rune {
+			if r < ' ' || r == 0x7f {
+				return '?'
+			}
+			return r
+		}, path.Base(s.Get(record.AttrFile)))
+		prefix := []byte("[" + name + "] ")
+		return &prefix
 	})
 	return e
 }
@@ -63,6 +82,10 @@ func (e *Encoder) Clone() *Encoder {
 func (e *Encoder) Append(dst []byte, parts []record.Part) []byte {
 	for _, p := range parts {
 		b := p.Batch()
+		if e.cfg.Raw && e.cfg.RawPrefix {
+			dst = e.appendPrefixed(dst, p)
+			continue
+		}
 		if e.cfg.Raw {
 			for _, i := range p.Index() {
 				dst = append(dst, b.Body(int(i))...)
@@ -86,5 +109,18 @@ func (e *Encoder) Append(dst []byte, parts []record.Part) []byte {
 		*it = Item{}
 	}
 	e.streams.Done()
+	return dst
+}
+
+func (e *Encoder) appendPrefixed(dst []byte, p record.Part) []byte {
+	b := p.Batch()
+	e.files.Use(b)
+	for _, i := range p.Index() {
+		prefix := *e.files.Get(b.Record(int(i)).Stream)
+		for line := range bytes.SplitSeq(b.Body(int(i)), []byte{'\n'}) {
+			dst = append(append(append(dst, prefix...), line...), '\n')
+		}
+	}
+	e.files.Done()
 	return dst
 }
