@@ -82,6 +82,7 @@ func (k *checker) all() {
 	k.store()
 	k.listen()
 	k.ports()
+	k.sidecar()
 }
 
 // allOutputs names the types of outputs.
@@ -236,6 +237,7 @@ func (k *checker) output(out *Output) {
 	if k.o.Preset == "gateway" && !local(out.Settings) && !k.given(p+".buffer.disk") {
 		d.Buffer.Disk = gatewayDisk
 	}
+	k.sidecarOutput(p, out)
 	if r := out.Settings.Endpoints(); r != nil {
 		k.remote(p, r, schemesOf(out.Settings))
 		if k.given(p+".eject") && len(r.Places()) == 1 && !r.Looked() {
@@ -277,6 +279,9 @@ func (k *checker) output(out *Output) {
 		k.keys(p, x.Keys)
 	case *StdoutOutput:
 		k.keys(p, x.Keys)
+		if x.Prefix && x.Format != "raw" {
+			k.err(p+".prefix", "prefix is for format raw: %s names the file by itself", x.Format)
+		}
 	}
 }
 

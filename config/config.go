@@ -14,6 +14,7 @@ type Config struct {
 	State     Path      `yaml:"state" default:"/var/lib/weir" doc:"Directory of checkpoints, dead letters and, unless it has a path of its own, the store. It must survive a restart."`
 	Limits    Limits    `yaml:"limits" doc:"What the process may use."`
 	Log       LogConfig `yaml:"log" doc:"weir's own log, on stderr."`
+	Sidecar   Sidecar   `yaml:"sidecar" doc:"When a sidecar ends, and what it leaves behind."`
 
 	from *provenance
 }

@@ -219,6 +219,8 @@ type FileOutput struct {
 // StdoutOutput writes to standard output.
 type StdoutOutput struct {
 	Format   string `yaml:"format" enum:"json,line,raw" default:"json" doc:"json: an object a line. line: for people. raw: only the text."`
+	Prefix   bool   `yaml:"prefix" default:"false" doc:"With raw, writes [name] before each line: the name of the file that it stood in."`
+	Resume   bool   `yaml:"resume" default:"false" doc:"Remembers what was written, in the state directory, so that also after a kill no line is written twice. In the role sidecar true unless given."`
 	Keys     Keys   `yaml:"keys" doc:"Names of the members that every line has, for json."`
 	Delivery `yaml:",inline"`
 }

@@ -2,7 +2,6 @@ package output
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"io/fs"
 	"os"
@@ -142,11 +141,4 @@ func (p *Progress) close() error {
 	mem := p.mem
 	p.mem, p.slots = nil, nil
 	return unix.Munmap(mem)
-}
-
-// NewEpoch returns the epoch of a text, such as the identity of some positions.
-func NewEpoch(hi, lo uint64) (e [16]byte) {
-	binary.LittleEndian.PutUint64(e[:], hi)
-	binary.LittleEndian.PutUint64(e[8:], lo)
-	return e
 }

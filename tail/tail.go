@@ -63,6 +63,12 @@ type Input struct {
 	notifyFailed bool
 
 	stats atomic.Pointer[Stats]
+
+	settling    *settling     // nil: Settle was not called
+	settleAsked atomic.Int64  // ns, 0: not asked
+	settleWake  chan struct{} // holds a value after Settle
+	unreadLines atomic.Int64  // after Settle; complemented: not all could be counted
+	countBuf    []byte
 }
 
 // fullScan is how often everything is listed, whatever directory times say.
@@ -96,6 +102,7 @@ func New(cfg Config) (*Input, error) {
 		open: list.New(), said: map[string]time.Time{},
 		gapCount: map[string]uint64{}, errors: map[string]uint64{},
 		podsRoot: listing{path: cfg.Pods}, linksRoot: listing{path: cfg.Links},
+		settleWake: make(chan struct{}, 1),
 	}
 	in.roots = rootsOf(&cfg)
 	in.now = cfg.Clock()
@@ -216,6 +223,7 @@ func (in *Input) forgetChains() {
 // at once.
 func (in *Input) step(ctx context.Context, sink record.Sink) (progress bool, err error) {
 	in.now = in.cfg.Clock()
+	in.startSettling()
 	if in.cfg.DescribeVersion != nil {
 		if v := in.cfg.DescribeVersion(); v != in.version {
 			in.version = v
@@ -250,6 +258,9 @@ func (in *Input) step(ctx context.Context, sink record.Sink) (progress bool, err
 			in.log.Error("cannot save positions", "error", err)
 		}
 		in.stats.Store(in.collect())
+		if in.settling != nil {
+			in.countUnread()
+		}
 	} else if in.now.Sub(in.lastFlush) >= flushEvery && len(in.ring) <= flushFiles {
 		in.lastFlush = in.now
 		in.flush()
@@ -257,7 +268,8 @@ func (in *Input) step(ctx context.Context, sink record.Sink) (progress bool, err
 	return progress || in.hurry, err
 }
 
-// Run reads until ctx ends, then saves what is finished and returns nil. It
+// Run reads until ctx ends, or Settle has been called and everything is read, then
+// saves what is finished and returns nil. It
 // returns an error only if the sink refuses a batch for another reason.
 // Positions of what is still on its way then are saved by Finish.
 func (in *Input) Run(ctx context.Context, sink record.Sink) error {
@@ -265,6 +277,9 @@ func (in *Input) Run(ctx context.Context, sink record.Sink) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	defer func() {
+		if in.settling != nil {
+			in.countUnread()
+		}
 		for e := in.open.Front(); e != nil; e = in.open.Front() {
 			in.closeFile(e.Value.(*generation))
 		}
@@ -280,6 +295,9 @@ func (in *Input) Run(ctx context.Context, sink record.Sink) error {
 		if progress {
 			continue
 		}
+		if in.settled() {
+			return nil
+		}
 		var room, wake <-chan struct{}
 		if in.full {
 			room = in.room
@@ -294,6 +312,7 @@ func (in *Input) Run(ctx context.Context, sink record.Sink) error {
 		case <-timer.C:
 		case <-room:
 		case <-wake:
+		case <-in.settleWake:
 		}
 	}
 }

@@ -50,11 +50,14 @@ and the Kubernetes API server for the pods of this node.`,
 				return err
 			}
 			warnings.Format(cmd.ErrOrStderr(), colorFor(cmd.ErrOrStderr()))
-			tight := tightBuffers(cfg)
-			for _, w := range tight {
+			more := tightBuffers(cfg)
+			if text := cfg.Sidecar.Endless(); role == "sidecar" && text != "" {
+				more = append(more, text)
+			}
+			for _, w := range more {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 			}
-			if strict && len(warnings.List())+len(tight) > 0 {
+			if strict && len(warnings.List())+len(more) > 0 {
 				return &exitError{exitConfig, errors.New("there are warnings, and --strict is set")}
 			}
 			if live {

@@ -259,6 +259,11 @@ func (p *process) fileInput(cfg *config.Config, id config.ID, s *config.FileInpu
 		{Name: record.AttrNode, Value: nodeName(cfg)},
 		{Name: record.AttrInput, Value: "file"},
 	}
+	var podLabels []record.Attr
+	if p.identity != nil {
+		base = append([]record.Attr{{Name: record.AttrCluster, Value: cfg.Cluster}, {Name: record.AttrInput, Value: "file"}}, p.identity.attrs...)
+		podLabels = p.identity.labels
+	}
 	named := s.Labels[record.AttrService] != "" || s.Labels[record.AttrApp] != ""
 	for name, value := range s.Labels {
 		base = append(base, record.Attr{Name: name, Value: value})
@@ -277,7 +282,7 @@ func (p *process) fileInput(cfg *config.Config, id config.ID, s *config.FileInpu
 		if !named && p.guesses() {
 			attrs = append(attrs, record.Attr{Name: record.AttrService, Value: serviceOfFile(k.Path)})
 		}
-		s := record.NewStream(attrs, nil, nil)
+		s := record.NewStream(attrs, podLabels, nil)
 		return tail.Description{Streams: [2]*record.Stream{s, s}}
 	}
 	return p.finishInput(s, c, s.Parse)

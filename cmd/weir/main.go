@@ -138,6 +138,7 @@ line, keeps them, and delivers them to the backends people run.
   weir tail deploy/web  follow pods of a cluster, with nothing installed there
   weir query LOGQL      find lines again, also of pods that are gone
   weir agent -c FILE    collect this node's logs and ship them
+  weir sidecar --stream FILE   stream an application's log file to stdout
   weir ledger           what was written, read, delivered, and what is missing`,
 		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: displayName()},
 		Args:              rootArgs,
@@ -167,6 +168,7 @@ line, keeps them, and delivers them to the backends people run.
 		{"run", upCommand()},
 		{"run", demoCommand()},
 		{"run", agentCommand()},
+		{"run", sidecarCommand()},
 		{"run", gatewayCommand()},
 		{"run", storeCommand()},
 		{"run", runCommand()},

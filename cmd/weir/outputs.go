@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -84,7 +87,7 @@ func (p *process) newDestination(cfg *config.Config, o config.Output) (made *des
 		Endpoints: endpoints.list, Dynamic: endpoints.looked(), Observe: endpoints.observe,
 		Batch:  deliver.Batch{Bytes: int(common.Batch.Bytes), Wait: time.Duration(common.Batch.Wait)},
 		Retry:  deliver.Retry{MinDelay: time.Duration(common.Retry.MinDelay), MaxDelay: time.Duration(common.Retry.MaxDelay)},
-		Grace:  5 * time.Second,
+		Grace:  p.attemptGrace(),
 		Logger: p.log, // it names the output itself
 	}
 	if common.Batch.Wait == 0 {
@@ -169,6 +172,14 @@ func deadPolicy(name string) deliver.WhenFull {
 	return deliver.Wait
 }
 
+// attemptGrace is how long a stop waits for answers to what was sent.
+func (p *process) attemptGrace() time.Duration {
+	if p.sidecar {
+		return sidecarReserve
+	}
+	return 5 * time.Second
+}
+
 // every lets an encoder write all pod labels and annotations that a stream has:
 // which those are is chosen at the input.
 var every = []string{"*"}
@@ -179,7 +190,12 @@ func (p *process) local(o config.Output, log *slog.Logger) ([]deliver.Endpoint, 
 	case *config.StdoutOutput:
 		form := format(s.Format, s.Keys)
 		form.Line = p.looks(os.Stdout)
-		out, err := output.NewStdout(output.StdoutConfig{Format: form, Terminal: isTerminal(os.Stdout)})
+		form.Prefix = s.Prefix
+		progress, err := p.stdoutProgress(o.ID, s)
+		if err != nil {
+			return nil, err
+		}
+		out, err := output.NewStdout(output.StdoutConfig{Format: form, Terminal: isTerminal(os.Stdout), Progress: progress})
 		if err != nil {
 			return nil, err
 		}
@@ -214,6 +230,25 @@ func (p *process) local(o config.Output, log *slog.Logger) ([]deliver.Endpoint, 
 		return []deliver.Endpoint{e}, err
 	}
 	return nil, fmt.Errorf("output type %T is not built in", o.Settings)
+}
+
+// stdoutProgress opens what is known to be written to standard output.
+func (p *process) stdoutProgress(id config.ID, s *config.StdoutOutput) (*output.Progress, error) {
+	if !s.Resume || p.positions == nil { // nil: it is only asked, by 'weir check'
+		return nil, nil
+	}
+	// It belongs to these positions: others number the lives of files anew.
+	key := "output/" + string(id) + "/epoch"
+	epoch, ok := p.positions.Get(key)
+	if !ok || len(epoch) != 16 {
+		epoch = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, rand.Uint64()), rand.Uint64())
+		p.positions.Put(key, epoch)
+		if err := p.positions.Flush(); err != nil {
+			return nil, fmt.Errorf("resume: %w", err)
+		}
+	}
+	path := filepath.Join(string(p.cfg.State), url.PathEscape(string(id))+".written")
+	return output.OpenProgress(path, [16]byte(epoch))
 }
 
 // watchedStdout tells a reader that left from a Close of our own: only the

@@ -37,7 +37,8 @@ import (
 //	  positions ┘ └ kube          │                                    store ◄─ api ◄─ listen.http
 //	                              └─► probe (healthz, readyz, metrics), admin socket
 //
-// One per process; up, agent, store and run differ only in the options they give.
+// One per process; up, agent, sidecar, store and run differ only in the options they
+// give, and a sidecar in how it ends (see seeToEnd).
 type process struct {
 	opts        config.Options
 	quiet       bool      // say little at start: the terminal belongs to the lines
@@ -53,6 +54,13 @@ type process struct {
 	screen  func(deliver.Output) deliver.Output
 	onStart func() // called when everything is open, before anything is read; may be nil
 	onStop  func() // called when nothing more is delivered, before anything is closed; may be nil
+
+	// Of a sidecar:
+	sidecar  bool
+	identity *podIdentity  // who its application is
+	volatile bool          // the state is gone after a restart of the container
+	lastWord finalWord     // what it leaves behind
+	ended    chan struct{} // closed when nothing is read or delivered any more
 
 	log   *slog.Logger
 	level slog.LevelVar
@@ -117,6 +125,8 @@ func (p *process) run(ctx context.Context) error {
 	p.reload = reloadState{ok: true, at: p.started, fingerprint: config.Fingerprint(cfg.Files())}
 	p.inputs, p.destinations = make(map[config.ID]*input), make(map[config.ID]*destination)
 	p.outputClosed = make(chan struct{})
+	p.ended = make(chan struct{})
+	p.tellVolatile(p.log)
 
 	if err := os.MkdirAll(string(cfg.State), 0o700); err != nil {
 		return fmt.Errorf("state directory: %w; set 'state' to a directory that may be written", err)
@@ -185,6 +195,10 @@ func (p *process) run(ctx context.Context) error {
 	}
 	p.phase.Store(nil)
 
+	asked := ctx // ends when somebody asks us to
+	if p.sidecar {
+		ctx = context.WithoutCancel(ctx) // it reads on then, see seeToEnd
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(ctx, p.beginStop)()
@@ -199,15 +213,23 @@ func (p *process) run(ctx context.Context) error {
 			cancel()
 		})
 	}
-	ended := make(chan struct{})
 	wg.Go(func() {
 		select {
 		case <-p.outputClosed: // perhaps in the middle of a stop
 			p.engine.SetGrace(0) // what is left has no reader
 			cancel()
-		case <-ended:
+		case <-p.ended:
 		}
 	})
+	if p.sidecar {
+		wg.Go(func() {
+			select {
+			case <-p.engine.Started():
+				p.seeToEnd(asked, cancel)
+			case <-p.ended:
+			}
+		})
+	}
 	if !p.quiet {
 		p.log.Info("started", "version", version(), "inputs", ids(cfg.Inputs), "outputs", ids(cfg.Outputs), "state", cfg.State)
 	}
@@ -219,9 +241,15 @@ func (p *process) run(ctx context.Context) error {
 	defer release.Stop()
 	err = p.engine.Run(ctx)
 	p.tellLeft()
-	close(ended)
+	close(p.ended)
 	cancel()
 	wg.Wait()
+	if p.sidecar {
+		p.lastWord.write(p, true)
+		if errors.Is(err, pipeline.ErrUndelivered) {
+			err = nil // it is said, and a Job must not fail by it
+		}
+	}
 	if p.onStop != nil {
 		p.onStop()
 	}
