@@ -171,13 +171,17 @@ func (s *Stdout) encodePieces(w *work, parts []record.Part) []piece {
 // limits.h, on Linux.
 const pipeBuf = 4096
 
+// fewPieces are written one by one: a kill between a write and its note doubles one
+// record then.
+const fewPieces = 16
+
 // writePieces writes as many records at a time as a pipe takes whole, and notes
 // each lot when it is written.
 func (s *Stdout) writePieces(p []byte, pieces []piece) error {
 	from := 0
 	for i := 0; i < len(pieces); {
 		n := i + 1
-		for n < len(pieces) && pieces[n].end-from <= pipeBuf {
+		for n < len(pieces) && len(pieces) > fewPieces && pieces[n].end-from <= pipeBuf {
 			n++
 		}
 		to := pieces[n-1].end
