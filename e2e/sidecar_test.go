@@ -3,10 +3,13 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -323,6 +326,144 @@ func TestSidecarRotations(t *testing.T) {
 			s.verify(a)
 			if a.turns < 90 {
 				t.Errorf("only %d rotations: the test says nothing", a.turns)
+			}
+		})
+	}
+}
+
+// slowSink takes JSON lines over HTTP at a rate, and knows whose requests it answered.
+type slowSink struct {
+	url   string
+	rate  int // bytes a second over all connections
+	mu    sync.Mutex
+	free  time.Time // when the next byte may be taken
+	lines map[int]int
+	bad   int
+}
+
+func startSlowSink(t *testing.T, rate int) *slowSink {
+	t.Helper()
+	s := &slowSink{rate: rate, lines: make(map[int]int)}
+	srv := httptest.NewServer(s)
+	t.Cleanup(srv.CloseClientConnections)
+	s.url = srv.URL
+	return s
+}
+
+func (s *slowSink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var body []byte
+	buf := make([]byte, 8<<10)
+	for {
+		n, err := r.Body.Read(buf)
+		body = append(body, buf[:n]...)
+		if n > 0 {
+			s.mu.Lock()
+			now := time.Now()
+			if s.free.Before(now) {
+				s.free = now
+			}
+			s.free = s.free.Add(time.Duration(n) * time.Second / time.Duration(s.rate))
+			wait := time.NewTimer(s.free.Sub(now))
+			s.mu.Unlock()
+			select {
+			case <-wait.C:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for line := range strings.Lines(string(body)) {
+		var rec struct {
+			Msg string `json:"_msg"`
+		}
+		var n int
+		if err := json.Unmarshal([]byte(line), &rec); err == nil {
+			fmt.Sscanf(rec.Msg, "%d ", &n)
+		}
+		if n == 0 {
+			s.bad++
+		}
+		s.lines[n]++
+	}
+}
+
+// What an application writes in the last moment of its life arrives if the
+// destination takes it within the grace period, and what does not is counted: the
+// process is killed 15 s after it was asked to end.
+func TestSidecarLastTenMegabytes(t *testing.T) {
+	for _, c := range []struct {
+		rate  int
+		whole bool
+	}{{1_000_000, true}, {500_000, false}} {
+		t.Run(fmt.Sprint(c.rate), func(t *testing.T) {
+			t.Parallel()
+			sink := startSlowSink(t, c.rate)
+			dir := t.TempDir()
+			path, message := filepath.Join(dir, "app.log"), filepath.Join(dir, "termination-log")
+			config := filepath.Join(dir, "weir.yaml")
+			for name, text := range map[string]string{
+				message: "",
+				config: fmt.Sprintf("inputs: {file: {paths: ['%s']}}\noutputs: {jsonl: {url: '%s', compression: none}}\nsidecar: {termination_message: '%s'}\nstate: '%s'\n",
+					path, sink.url, message, filepath.Join(dir, "state")),
+			} {
+				if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p := start(t, filepath.Join(dir, "stderr"), io.Discard, weir(t), "sidecar", "-c", config)
+			eventually(t, "it runs", func() bool {
+				_, err := os.Stat(filepath.Join(dir, "state", "weir.sock"))
+				return err == nil
+			}, p.tail)
+			a := &appLog{}
+			var text []byte
+			for len(text)+a.n*200 < 10_000_000 { // as the destination sees it, with names and times
+				a.n++
+				text = append(append(text, a.line(a.n)...), '\n')
+			}
+			if err := os.WriteFile(path, text, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			kill := time.AfterFunc(15*time.Second, func() { p.cmd.Process.Kill() })
+			defer kill.Stop()
+			begin := time.Now()
+			if code := p.signal(syscall.SIGTERM); code != 0 {
+				t.Errorf("exit code %d after %s\n%s", code, time.Since(begin), p.tail())
+			}
+			took := time.Since(begin)
+			said, err := os.ReadFile(message)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var undelivered int
+			if _, err := fmt.Sscanf(string(said), "undelivered=%d ", &undelivered); err != nil {
+				t.Fatalf("termination message %q: %v", said, err)
+			}
+			sink.mu.Lock()
+			defer sink.mu.Unlock()
+			missing := 0
+			for n := 1; n <= a.n; n++ {
+				if sink.lines[n] == 0 {
+					missing++
+				}
+				if sink.lines[n] > 1 {
+					t.Errorf("line %d arrived %d times", n, sink.lines[n])
+				}
+			}
+			t.Logf("%d lines, %d bytes, %d missing, %s; message: %s", a.n, len(text), missing, took.Round(10*time.Millisecond), said)
+			if missing != undelivered || sink.bad > 0 {
+				t.Errorf("%d lines are missing, %d are odd, and the message says %d", missing, sink.bad, undelivered)
+			}
+			if c.whole != (missing == 0) {
+				t.Errorf("%d lines are missing at %d bytes a second", missing, c.rate)
 			}
 		})
 	}
