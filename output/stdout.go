@@ -158,7 +158,9 @@ func (s *Stdout) encodePieces(w *work, parts []record.Part) []piece {
 			if plain {
 				w.raw = append(append(w.raw, b.Bytes(r.Body)...), '\n')
 			} else {
-				w.raw = enc.Append(w.raw, []record.Part{p.Select(p.Index()[k : k+1])})
+				one := [1]record.Part{p.Select(p.Index()[k : k+1])}
+				w.raw = enc.Append(w.raw, one[:])
+				one[0].Finish()
 			}
 			pc.end = len(w.raw)
 			pieces = append(pieces, pc)
