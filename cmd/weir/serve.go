@@ -110,16 +110,18 @@ func (p *process) probeHandler() http.Handler {
 			fmt.Fprintln(w, s)
 		}
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if why := p.notReady(); why != "" {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, why)
-			return
-		}
-		fmt.Fprintln(w, "ok")
-	})
+	mux.HandleFunc("GET /readyz", p.serveReady)
 	mux.Handle("GET /metrics", metrics.NewCollector(version(), p.snapshot).Handler())
 	return mux
+}
+
+func (p *process) serveReady(w http.ResponseWriter, _ *http.Request) {
+	if why := p.notReady(); why != "" {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, why)
+		return
+	}
+	fmt.Fprintln(w, "ok")
 }
 
 // notReady says why the process does not do its work, "" if it does: every input has
@@ -158,6 +160,7 @@ func (p *process) adminHandler() http.Handler {
 	mux.HandleFunc("GET /v1/ledger", func(w http.ResponseWriter, _ *http.Request) { reply(w, p.ledger()) })
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { reply(w, p.status()) })
 	mux.HandleFunc("GET /v1/tap", p.serveTap)
+	mux.HandleFunc("GET /readyz", p.serveReady)
 	mux.Handle("GET /metrics", metrics.NewCollector(version(), p.snapshot).Handler())
 	p.adminStore(mux)
 	return mux

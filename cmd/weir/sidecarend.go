@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -116,8 +117,9 @@ func (a *appProcesses) dead(pid string) bool {
 	if err != nil {
 		return errors.Is(err, os.ErrNotExist)
 	}
-	_, rest, ok := strings.Cut(string(data), ") ")
-	return ok && (strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X"))
+	// The name in parentheses may hold any of this.
+	rest := string(data[bytes.LastIndexByte(data, ')')+1:])
+	return strings.HasPrefix(rest, " Z") || strings.HasPrefix(rest, " X")
 }
 
 // program returns the last part of what the process was started as.

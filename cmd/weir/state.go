@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -83,6 +84,9 @@ func (f *stateFlags) find(has func(state string) bool, errOut io.Writer) (string
 	if up, err := upState(); err == nil {
 		usual = append(usual, up)
 	}
+	if inCluster() { // 'kubectl exec' into a sidecar
+		usual = append(usual, statesInUse("/proc")...)
+	}
 	for _, test := range []func(string) bool{func(s string) bool { return has(s) && runs(s) }, has} {
 		for _, state := range usual {
 			if !test(state) {
@@ -95,6 +99,21 @@ func (f *stateFlags) find(has func(state string) bool, errOut io.Writer) (string
 		}
 	}
 	return usual[0], nil
+}
+
+// statesInUse returns the state directories of the weir processes that can be seen
+// from here: a sidecar chooses its own. A process has the file with its positions
+// open.
+func statesInUse(proc string) (dirs []string) {
+	links, _ := filepath.Glob(filepath.Join(proc, "[0-9]*", "fd", "*")) // of others than us it lists none
+	for _, l := range links {
+		if target, err := os.Readlink(l); err == nil {
+			if dir, ok := strings.CutSuffix(target, "/positions/lock"); ok {
+				dirs = append(dirs, dir)
+			}
+		}
+	}
+	return dirs
 }
 
 // runs reports whether a process answers on the socket of a state directory.

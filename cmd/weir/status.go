@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -16,9 +18,12 @@ import (
 func statusCommand() *cobra.Command {
 	var of stateFlags
 	var format string
+	var ready bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what the running process is doing now",
+		Long: `Shows what the running process is doing now. --ready only says whether it does its
+work, and ends with 1 if it does not: a probe for containers without a shell.`,
 		Example: `  weir status
   weir status -o json | jq .outputs`,
 		Args: noArgs,
@@ -29,6 +34,9 @@ func statusCommand() *cobra.Command {
 			state, err := of.dir()
 			if err != nil {
 				return err
+			}
+			if ready {
+				return askReady(cmd.Context(), state)
 			}
 			var r statusReport
 			if err := ask(cmd.Context(), state, "/v1/status", &r); err != nil {
@@ -46,7 +54,29 @@ func statusCommand() *cobra.Command {
 	}
 	of.add(cmd)
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "text or json")
+	cmd.Flags().BoolVar(&ready, "ready", false, "only say whether it is ready")
 	return cmd
+}
+
+// askReady returns why the process of a state directory is not ready.
+func askReady(ctx context.Context, state string) error {
+	client := adminClient(state)
+	client.Timeout = 5 * time.Second
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://weir/readyz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return adminError(state, err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("not ready: %s", strings.TrimSpace(string(text)))
+	}
+	return err
 }
 
 func printStatus(w io.Writer, r *statusReport) {
