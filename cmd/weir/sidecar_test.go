@@ -134,7 +134,7 @@ func TestStatesInUse(t *testing.T) {
 	if err := os.MkdirAll(fds, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for fd, target := range map[string]string{"1": "pipe:[123]", "4": "/data/.weir/1.log-7/positions/lock", "5": "/etc/passwd"} {
+	for fd, target := range map[string]string{"1": "pipe:[123]", "4": "/data/.weir/1.log-7/positions/checkpoint.lock", "5": "/etc/passwd"} {
 		if err := os.Symlink(target, filepath.Join(fds, fd)); err != nil {
 			t.Fatal(err)
 		}

@@ -108,7 +108,7 @@ func statesInUse(proc string) (dirs []string) {
 	links, _ := filepath.Glob(filepath.Join(proc, "[0-9]*", "fd", "*")) // of others than us it lists none
 	for _, l := range links {
 		if target, err := os.Readlink(l); err == nil {
-			if dir, ok := strings.CutSuffix(target, "/positions/lock"); ok {
+			if dir, ok := strings.CutSuffix(target, "/positions/checkpoint.lock"); ok {
 				dirs = append(dirs, dir)
 			}
 		}
