@@ -58,9 +58,7 @@ func (k *checker) given(path string) bool {
 func (k *checker) all() {
 	c := k.cfg
 	k.required(reflect.ValueOf(c).Elem(), fieldsOf(reflect.TypeFor[Config]()), "")
-	if c.Multiline == "auto" {
-		k.warn("multiline", "not built yet: lines stay single")
-	}
+	k.multiline()
 	if !k.o.Incomplete {
 		root, _ := k.cfg.node("").place()
 		if len(c.Inputs) == 0 && !k.given("inputs") && !k.takes() {
@@ -158,6 +156,10 @@ func (k *checker) pipeline() {
 			if err := checkSet(name, text); err != nil {
 				k.err(sub(p, name), "%s", err)
 			}
+		}
+		if s.Kind == "rate_limit" {
+			c := &k.cfg.Pipeline[i].RateLimit
+			c.check(k, p, false)
 		}
 		if s.Kind == "remove" && len(s.Remove) == 0 || s.Kind == "set" && len(s.Set) == 0 {
 			k.err(p, "is empty")

@@ -5,7 +5,7 @@ type Config struct {
 	Cluster   string    `yaml:"cluster" doc:"Name of the cluster, the attribute cluster of every record."`
 	Node      string    `yaml:"node" doc:"Name of this node, the attribute node of every record; the host's name if empty."`
 	Inputs    Inputs    `yaml:"inputs" doc:"Where records come from: a map from component id to settings."`
-	Multiline string    `yaml:"multiline" enum:"off,auto" default:"off" doc:"Joining of lines that belong together, such as stack traces. auto is accepted but not built yet: lines stay single."`
+	Multiline Multiline `yaml:"multiline" default:"off" doc:"Joining of lines of files that belong together: auto (stack traces of all these), java, go, python, node, dotnet, ruby, off, first:REGEXP, or a map of traces, first, max_lines (2000), max_bytes (256KiB) and wait (1s)."`
 	Pipeline  []Step    `yaml:"pipeline" doc:"Steps that every record passes, in order; each is a map with a single key."`
 	Outputs   Outputs   `yaml:"outputs" doc:"Where records go: a map from component id to settings."`
 	Routes    []Route   `yaml:"routes" doc:"Which records go to which outputs; none means everything to every output. The first match wins unless it says continue; a record that no route matches goes nowhere."`
@@ -48,13 +48,15 @@ type LogConfig struct {
 
 // Step is one step of the pipeline. Exactly the field that Kind names is set.
 type Step struct {
-	Kind string `yaml:"-"` // the key: parse, drop, keep, set or remove
+	Kind string `yaml:"-"` // the key: parse, drop, keep, set, remove or rate_limit
 
 	Parse  string            `yaml:"parse" enum:"auto,json,logfmt,klog,none" doc:"Finds level, time and fields in the body. auto knows JSON objects, logfmt, klog and levels in text."`
 	Drop   Condition         `yaml:"drop" doc:"Drops the records that meet the condition."`
 	Keep   Condition         `yaml:"keep" doc:"Drops the records that do not meet the condition."`
 	Set    map[string]string `yaml:"set" doc:"Sets fields: a map from name to text, in which {{.namespace | trimPrefix \"team-\"}} and alike are filled in."`
 	Remove []string          `yaml:"remove" doc:"Removes the fields with these names."`
+
+	RateLimit RateLimit `yaml:"rate_limit" doc:"Bounds the records per container, or other attributes: 500/s, 5MiB/s, or a map of per ([namespace, pod, container]), lines or bytes, burst and over (drop, sample)."`
 }
 
 // Inputs are the inputs in the order in which they were given.
@@ -79,11 +81,13 @@ type Hold struct {
 
 // Tail is what all inputs that read files have in common.
 type Tail struct {
-	Start        string   `yaml:"start" enum:"checkpoint,end" default:"checkpoint" doc:"Where to start. checkpoint: where it stopped, else at the beginning. end: where it stopped, else at the end."`
-	MaxLine      Size     `yaml:"max_line" default:"1MiB" min:"1KiB" max:"64MiB" doc:"Longer lines are split and marked."`
-	Hold         Hold     `yaml:"hold" doc:"How long files that were rotated away or deleted unread stay readable."`
-	PollInterval Duration `yaml:"poll_interval" default:"250ms" min:"10ms" max:"1m" doc:"How often files are looked at."`
-	MaxOpen      int      `yaml:"max_open" default:"16384" min:"16" max:"1000000" doc:"Files kept open at most, beyond those whose unread rest would be lost, and not more than half of what the system allows the process."`
+	Start        string    `yaml:"start" enum:"checkpoint,end" default:"checkpoint" doc:"Where to start. checkpoint: where it stopped, else at the beginning. end: where it stopped, else at the end."`
+	MaxLine      Size      `yaml:"max_line" default:"1MiB" min:"1KiB" max:"64MiB" doc:"Longer lines are split and marked."`
+	Hold         Hold      `yaml:"hold" doc:"How long files that were rotated away or deleted unread stay readable."`
+	PollInterval Duration  `yaml:"poll_interval" default:"250ms" min:"10ms" max:"1m" doc:"How often files are looked at."`
+	Multiline    Multiline `yaml:"multiline" doc:"Joining of lines, as at the top level, whose value counts if this is not given."`
+	RateLimit    RateLimit `yaml:"rate_limit" doc:"Bounds the records per container, or other attributes, before the pipeline; as the step of that name, and over: wait is possible: reading waits."`
+	MaxOpen      int       `yaml:"max_open" default:"16384" min:"16" max:"1000000" doc:"Files kept open at most, beyond those whose unread rest would be lost, and not more than half of what the system allows the process."`
 }
 
 // KubernetesInput reads the logs of this node's containers.

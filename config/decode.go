@@ -157,6 +157,10 @@ func (d *decoder) value(n *node, v reflect.Value, f *field, path string) {
 	}
 	t := v.Type()
 	switch {
+	case n.kind == mapNode && hasMapForm(t):
+		v.SetZero()
+		setDefaults(v, nil, "")
+		d.structure(n, v, path)
 	case isScalar(t):
 		d.scalar(n, v, f, path)
 	case t.Kind() == reflect.Struct:

@@ -190,7 +190,7 @@ func (o *overrides) find(pos Pos, path []string) (target, bool) {
 // put returns root with text at path.
 func (o *overrides) put(root *node, path []string, t target, text string, pos Pos) *node {
 	val := &node{kind: scalarNode, pos: pos, text: text, raw: text}
-	structured := t.typ == nil || !isScalar(t.typ)
+	structured := t.typ == nil || !isScalar(t.typ) || hasMapForm(t.typ) && strings.HasPrefix(text, "{")
 	switch {
 	case !structured, text == "off" && t.typ == nil:
 	case t.typ != nil && t.typ.Kind() == reflect.Slice && isScalar(t.typ.Elem()) && !strings.HasPrefix(text, "["):

@@ -192,6 +192,12 @@ func scalarName(t reflect.Type) string {
 		return "condition"
 	case reflect.TypeFor[Template]():
 		return "template"
+	case reflect.TypeFor[Count]():
+		return "number"
+	case reflect.TypeFor[RateLimit]():
+		return "rate or map"
+	case reflect.TypeFor[Multiline]():
+		return "`" + strings.Join(multilineWords, "` `") + "` `first:REGEXP` or map"
 	}
 	switch t.Kind() {
 	case reflect.Bool:

@@ -89,6 +89,12 @@ func isScalar(t reflect.Type) bool {
 	return false
 }
 
+// hasMapForm reports whether values of a type that are written as a single word can
+// also be written as a map.
+func hasMapForm(t reflect.Type) bool {
+	return isScalar(t) && t.Kind() == reflect.Struct && len(fieldsOf(t)) > 0
+}
+
 // setScalar reads text into v by the rules of f.
 func setScalar(v reflect.Value, text string, f *field) error {
 	if f != nil && f.enum != nil && v.Kind() == reflect.String {
