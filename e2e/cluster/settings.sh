@@ -13,9 +13,9 @@ RUN=${WEIR_CLUSTER_DIR:-/var/tmp/weir-cluster}
 ROTATE_SIZE=${ROTATE_SIZE:-10Mi} ROTATE_FILES=${ROTATE_FILES:-5} ROTATE_INTERVAL=${ROTATE_INTERVAL:-10s}
 
 # The node lives in a network namespace of its own without a way out. Pods have
-# 10.88.0.0/16, services 10.96.0.0/16. A server on the node's loopback port
-# BACKEND_PORT is reached by pods as NODE_IP:BACKEND_PORT.
-NODE=node-1 NODE_IP=10.99.0.1 BACKEND_PORT=9200
+# 10.88.0.0/16, services 10.96.0.0/16. Servers on the node's loopback are reached by
+# pods under NODE_IP, if their ports are among BACKEND_PORTS.
+NODE=node-1 NODE_IP=10.99.0.1 BACKEND_PORTS=9200:9209
 CGROUP=/weir-e2e
 
 say() { printf '[%4ds] %s\n' "$SECONDS" "$*"; }
