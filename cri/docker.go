@@ -45,7 +45,7 @@ func (j *Joiner) docker(f *frame, line []byte, pos int, start, end int64, ext ex
 	}
 	n := f.b.NumRecords()
 	j.part(f, m, ext != whole)
-	if f.b.NumRecords() == n && f.b.Len() > keep {
+	if f.b.NumRecords() == n && f.b.Len() > keep && !j.st[m.s].held {
 		f.b.Truncate(keep) // it waits in the carry, or is finished
 	}
 	return true

@@ -52,6 +52,9 @@ func (j *Joiner) Frame(b *record.Batch, chunk record.Span, off int64, streams [2
 		consumed = max(n, 0)
 	}
 	consumed = j.frame(&f, p, consumed, m)
+	if j.multi != nil {
+		j.takeOver(&f)
+	}
 	j.pos = off + int64(consumed)
 	return consumed
 }
@@ -98,23 +101,34 @@ func (j *Joiner) frame(f *frame, p []byte, pos int, m Mode) int {
 		end := start + int64(nl) + 1
 		if j.format <= CRI {
 			if s, body, t := j.clock.usual(line); body > 0 && !j.st[s].slow && nl-body <= j.max {
-				if end > j.until {
-					// The usual line: a whole message, straight from the chunk.
-					if f.idx[s] < 0 {
-						j.addStream(f, s)
-					}
-					sp := f.span(pos+body, nl-body)
-					f.b.Add(record.Record{Time: t, Observed: t, Start: start, End: end, Body: sp, Source: sp, Stream: uint16(f.idx[s])})
-					j.stats.Records++
-				}
+				j.usual(f, s, line[body:], f.span(pos+body, nl-body), start, end, t)
 				pos += nl + 1
 				continue
 			}
+		} else if j.format == Plain && !j.st[0].slow && nl <= j.max {
+			j.usual(f, 0, line, f.span(pos, nl), start, end, f.now)
+			pos += nl + 1
+			continue
 		}
 		j.line(f, line, pos, start, end, whole)
 		pos += nl + 1
 	}
 	return pos
+}
+
+// usual takes the usual line: a whole message, straight from the chunk, of a
+// stream of which nothing is open.
+func (j *Joiner) usual(f *frame, s int, text []byte, body record.Span, start, end, t int64) {
+	if f.idx[s] < 0 {
+		j.addStream(f, s)
+	}
+	r := record.Record{Time: t, Observed: t, Start: start, End: end, Body: body, Source: body, Stream: uint16(f.idx[s])}
+	if j.multi != nil {
+		j.hold(f, s, text, &r)
+		return
+	}
+	f.b.Add(r)
+	j.stats.Records++
 }
 
 func (j *Joiner) addStream(f *frame, s int) {
@@ -187,7 +201,7 @@ func (j *Joiner) midLine(f *frame, rest []byte, pos int, m Mode, none bool) int 
 	default:
 		return 0
 	}
-	if mid.Kind == MidCRI {
+	if mid.Kind == MidCRI || mid.Kind == MidPlain {
 		st := &j.st[mid.Stream]
 		if st.pend && !j.reached(st, start, start+int64(n)) {
 			return n
@@ -246,12 +260,15 @@ func (j *Joiner) line(f *frame, line []byte, pos int, start, end int64, ext exte
 // lone adds a line that is a message of its own, from its first byte on.
 func (j *Joiner) lone(f *frame, kind Kind, pos, n int, start, end int64, ext extent) {
 	msg := message{body: f.span(pos, n), at: start, start: start, end: end, time: f.now, more: ext != whole}
-	if kind == MidOdd {
-		msg.flags = record.ParseError
-	}
 	if ext != whole {
 		j.mid = Mid{Kind: kind}
 	}
+	if kind == MidPlain {
+		msg.more = false
+		j.part(f, msg, ext != whole)
+		return
+	}
+	msg.flags = record.ParseError
 	j.emit(f, msg)
 }
 
@@ -275,6 +292,10 @@ func (j *Joiner) reached(st *stream, start, end int64) bool {
 		return false
 	}
 	st.pend = false
+	st.trace, st.after = noTrace, 0
+	if at {
+		st.after = st.want.After
+	}
 	// A message whose beginning is gone (its generation was not there any
 	// more) goes on without it.
 	st.cont = st.want.Continued || st.want.Open && !at
@@ -283,41 +304,50 @@ func (j *Joiner) reached(st *stream, start, end int64) bool {
 	return true
 }
 
-// part takes the part of a message that one line holds.
+// part takes the part of a message that one line holds, all of it included.
 func (j *Joiner) part(f *frame, m message, unfinished bool) {
 	st := &j.st[m.s]
 	if st.pend && !j.reached(st, m.start, m.end) {
 		return
 	}
 	n := int(m.body.Len)
-	if st.open && len(st.carry)+n > j.max {
-		if m.end > j.until {
-			j.emitCarry(f, m.s)
-		} else { // it was emitted when this part was seen the first time
-			st.close()
-			st.cont = true
-			st.update()
+	if j.multi == nil {
+		st.after = 0
+		if st.open && st.whole { // since before SetMultiline
+			j.emitWhole(f, m.s, false)
 		}
+	} else {
+		if st.held {
+			j.takeOverStream(f, st)
+		}
+		if !st.open || st.whole {
+			if st.after != 0 || !st.cont {
+				j.message(f, m, unfinished)
+				return
+			}
+			st.trace = noTrace
+		}
+	}
+	if st.open && len(st.carry)+n > j.most(st) {
+		j.emitCarry(f, m.s)
 	}
 	switch {
 	case m.more && !unfinished && n <= j.max:
 		if !st.open {
-			st.open, st.openCont, st.cont = true, st.cont, false
-			st.gen, st.start, st.base = j.gen, m.start, 0
-			st.time, st.begun = m.time, f.now
-			st.timeText = append(st.timeText[:0], f.b.Bytes(m.timeText)...)
+			j.open(f, m)
+			st.openCont, st.cont = st.cont, false
 			st.update()
 		}
-		st.carry = append(st.carry, f.b.Bytes(m.body)...)
-		st.end = st.base + m.end
+		j.extend(f, st, m)
+	case st.open && j.multi != nil && !unfinished && (!st.openCont || st.after != 0):
+		j.extend(f, st, m) // the message is whole and may go on
+		j.complete(f, st, m.time)
 	case st.open:
-		if m.end > j.until {
-			part := f.b.Bytes(m.body)
-			body := f.b.Append(st.carry)
-			body.Len += f.b.Append(part).Len
-			j.stats.Joined++
-			j.addOpen(f, m.s, body, st.base+m.end, unfinished)
-		}
+		part := f.b.Bytes(m.body)
+		body := f.b.Append(st.carry)
+		body.Len += f.b.Append(part).Len
+		j.stats.Joined++
+		j.addOpen(f, m.s, body, st.base+m.end, unfinished)
 		st.close()
 		st.cont = unfinished
 		st.update()
@@ -329,12 +359,29 @@ func (j *Joiner) part(f *frame, m message, unfinished bool) {
 	}
 }
 
+// open begins the open message of m's stream with m, but for its text.
+func (j *Joiner) open(f *frame, m message) {
+	st := &j.st[m.s]
+	st.open, st.openCont = true, false
+	st.gen, st.start, st.base = j.gen, m.start, 0
+	st.time, st.begun = m.time, f.now
+	st.timeText = append(st.timeText[:0], f.b.Bytes(m.timeText)...)
+	st.lines = 1
+	st.update()
+}
+
+// extend adds the text of m to what is open.
+func (j *Joiner) extend(f *frame, st *stream, m message) {
+	st.carry = append(st.carry, f.b.Bytes(m.body)...)
+	st.end = st.base + m.end
+}
+
 // emitCarry adds what waits of stream s, flagged Partial.
 func (j *Joiner) emitCarry(f *frame, s int) {
 	st := &j.st[s]
 	j.addOpen(f, s, f.b.Append(st.carry), st.end, true)
 	st.close()
-	st.cont = true
+	st.cont, st.trace = true, noTrace
 	st.update()
 }
 
@@ -381,8 +428,8 @@ func (j *Joiner) emit(f *frame, m message) {
 
 // add adds one record, unless it is finished already.
 func (j *Joiner) add(f *frame, m message) {
-	if m.end <= j.until {
-		return
+	if m.end <= j.until && m.flags.Has(record.ParseError) {
+		return // the lines of the streams are known by their state
 	}
 	flags := m.flags
 	if m.more {

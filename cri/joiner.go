@@ -27,6 +27,8 @@ type Config struct {
 	// MaxLine is the longest message, joined and without headers, in bytes.
 	// Longer ones are split. 0 or less means DefaultMaxLine.
 	MaxLine int
+	// Multiline says which messages belong together in one record; nil: none do.
+	Multiline *Multiline
 }
 
 // Mode says what Frame does with a last line that has no newline yet.
@@ -55,6 +57,7 @@ type Stats struct {
 	NULBytes uint64 // bytes skipped because they were runs of NUL
 	Joined   uint64 // records made of several lines
 	Split    uint64 // records that are pieces: cut for their length, or unfinished
+	Together uint64 // records made of several messages
 }
 
 // State is what a restart needs to go on where Frame has stopped consuming. It
@@ -69,14 +72,17 @@ type State struct {
 
 // Partial is the state of one stream.
 type Partial struct {
-	// Open: the first parts of a message are waiting. They stand in
-	// Generation from offset Start on.
+	// Open: the first parts of a message, or messages that may go on, are
+	// waiting. They stand in Generation from offset Start on.
 	Open bool `json:"open,omitempty"`
 	// Continued: the open message, or if none is open the next one, continues
 	// a message whose beginning has been emitted.
 	Continued  bool      `json:"continued,omitempty"`
 	Generation record.ID `json:"generation,omitzero"`
 	Start      int64     `json:"start,omitempty"`
+	// After is set if what is open was cut from what went before it between two
+	// messages: where in a stack trace that was, and one.
+	After uint8 `json:"after,omitempty"`
 }
 
 // Mid describes the physical line whose beginning has been consumed already.
@@ -107,6 +113,7 @@ type Joiner struct {
 	format Format
 	max    int
 	slack  int // see lineSlack
+	multi  *Multiline
 
 	gen   record.ID
 	until int64
@@ -114,9 +121,10 @@ type Joiner struct {
 	mid   Mid   // Generation and Offset are filled by State only
 	st    [2]stream
 
-	resume Mid // from Restore, until its position is reached
-	clock  clock
-	stats  Stats
+	resume   Mid  // from Restore, until its position is reached
+	restored bool // Restore was called, or Begin for the first time
+	clock    clock
+	stats    Stats
 }
 
 // stream is what is known about one of the container's two streams.
@@ -139,8 +147,10 @@ type stream struct {
 	base     int64 // sum of the sizes of the generations from gen to before the present one
 	end      int64 // behind the last part, counted through from gen's beginning
 	time     int64
-	begun    int64
+	begun    int64 // when the first part of the last message came
 	timeText []byte
+
+	joining
 }
 
 // maxKept is the largest carry buffer that is kept for the next message, in
@@ -155,6 +165,7 @@ func (s *stream) close() {
 		s.carry = nil
 	}
 	s.carry, s.timeText = s.carry[:0], s.timeText[:0]
+	s.whole, s.lines, s.after, s.patience = false, 0, 0, 0
 	s.update()
 }
 
@@ -164,7 +175,7 @@ func NewJoiner(c Config) *Joiner {
 	if c.MaxLine <= 0 {
 		c.MaxLine = DefaultMaxLine
 	}
-	return &Joiner{format: c.Format, max: c.MaxLine, slack: lineSlack}
+	return &Joiner{format: c.Format, max: c.MaxLine, slack: lineSlack, multi: c.Multiline}
 }
 
 // lineSlack is how much longer than MaxLine a physical line may be before it
@@ -184,11 +195,15 @@ func (j *Joiner) MaxChunk() int { return j.max + j.slack + 1 }
 // after a restart (there it is the position where the State was taken, and the
 // size for a generation before that one), else it is 0.
 func (j *Joiner) Begin(gen record.ID, prevSize, until int64) {
-	if j.mid.Kind == MidCRI {
+	if j.mid.Kind == MidCRI || j.mid.Kind == MidPlain {
 		st := &j.st[j.mid.Stream]
 		st.cont = j.mid.More
 		st.update()
 	}
+	if until > 0 && !j.restored {
+		j.Restore(State{})
+	}
+	j.restored = true
 	j.mid = Mid{}
 	j.gen, j.until, j.pos = gen, until, 0
 	for i := range j.st {
@@ -207,7 +222,7 @@ func (j *Joiner) State() State {
 		case st.pend:
 			s.Open[i] = st.want
 		case st.open:
-			s.Open[i] = Partial{Open: true, Continued: st.openCont, Generation: st.gen, Start: st.start}
+			s.Open[i] = Partial{Open: true, Continued: st.openCont, Generation: st.gen, Start: st.start, After: st.after}
 		default:
 			s.Open[i].Continued = st.cont
 		}
@@ -226,7 +241,7 @@ func (j *Joiner) State() State {
 // again from the least Start of what is Open, at the latest from the position
 // that the state belongs to, and passes that position as Begin's until.
 func (j *Joiner) Restore(s State) {
-	j.resume = s.Mid
+	j.resume, j.restored = s.Mid, true
 	for i := range j.st {
 		st := &j.st[i]
 		*st = stream{carry: st.carry[:0]}
@@ -240,11 +255,17 @@ func (j *Joiner) Stats() Stats { return j.stats }
 
 // Flush adds to b the open messages whose first part came (by Frame's now)
 // before olderThan, flagged Partial; what follows of them will be flagged
-// Continued. It returns how many it added.
+// Continued. Of messages that are whole and only may go on, it adds those whose
+// last came before olderThan. It returns how many it added.
 func (j *Joiner) Flush(b *record.Batch, streams [2]*record.Stream, olderThan int64) (n int) {
 	f := newFrame(b, record.Span{}, 0, streams, olderThan)
 	for i := range j.st {
-		if st := &j.st[i]; st.open && st.begun < olderThan {
+		switch st := &j.st[i]; {
+		case st.open && st.whole && st.seen < olderThan:
+			j.emitWhole(&f, i, false)
+			st.trace = noTrace
+			n++
+		case st.open && !st.whole && st.begun < olderThan:
 			j.emitCarry(&f, i)
 			n++
 		}
