@@ -3,8 +3,11 @@
 // each in a journal of its own once it is written, so that a verdict can be
 // reached on exactly what it said.
 //
+// With -file it writes to that file instead, as applications do that know nothing
+// of standard output, and rotates it with -rotate.
+//
 // It stops after -for, -lines or SIGTERM, closes its journal, and then ends, or
-// stays silent until SIGTERM with -stay.
+// stays silent until SIGTERM with -stay. -last is what it says after SIGTERM.
 package main
 
 import (
@@ -31,6 +34,11 @@ type options struct {
 	stay     bool
 	seed     uint64
 	exit     int
+	file     string
+	rotate   string
+	every    uint64
+	last     uint64
+	done     string
 }
 
 func main() {
@@ -42,6 +50,11 @@ func main() {
 	flag.BoolVar(&o.stay, "stay", false, "stay until SIGTERM when all is written")
 	flag.Uint64Var(&o.seed, "seed", 1, "seed of the lines' text")
 	flag.IntVar(&o.exit, "exit", 0, "exit code when all is written")
+	flag.StringVar(&o.file, "file", "", "write to this file instead of stdout and stderr")
+	flag.StringVar(&o.rotate, "rotate", "none", "how the file is rotated: none, rename, replace (a new file takes the name at once) or copytruncate")
+	flag.Uint64Var(&o.every, "every", 1000, "lines between rotations, about")
+	flag.Uint64Var(&o.last, "last", 0, "bytes to write as fast as possible after SIGTERM")
+	flag.StringVar(&o.done, "done", "", "make this file when all is written")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "chatter:", err)
@@ -66,12 +79,30 @@ func run(o options) error {
 	}
 	log.Stream(journal.Stream{Name: name, Pod: host})
 	w := &writer{name: name, out: os.Stdout, err: os.Stderr, log: log, rng: rand.New(rand.NewPCG(o.seed, 1))}
-	if err := errors.Join(w.write(ctx, o), log.Close()); err != nil {
+	if o.file != "" {
+		f, err := openFile(o.file, o.rotate, o.every)
+		if err != nil {
+			return err
+		}
+		w.out, w.err = f, f
+	}
+	err = w.write(ctx, o)
+	if err == nil && o.last > 0 {
+		<-ctx.Done()
+		begin := time.Now()
+		err = w.upTo(w.total + o.last)
+		fmt.Fprintf(os.Stderr, "chatter: %d bytes in the last %s\n", o.last, time.Since(begin))
+	}
+	if err := errors.Join(err, log.Close(), os.Rename(path+".open", path)); err != nil {
 		return err
 	}
-	if err := os.Rename(path+".open", path); err != nil || !o.stay {
-		return err
+	if o.done != "" {
+		if err := os.WriteFile(o.done, nil, 0o644); err != nil {
+			return err
+		}
 	}
-	<-ctx.Done()
+	if o.stay {
+		<-ctx.Done()
+	}
 	return nil
 }

@@ -60,24 +60,43 @@ func (w *writer) write(ctx context.Context, o options) error {
 			}
 			continue
 		}
-		// A burst has one destination, so that the order of lines within a
-		// stream is the order of their numbers.
-		to := w.out
-		if w.rng.IntN(10000) < partStderr {
-			to = w.err
+		if err := w.burst(o.lines); err != nil {
+			return err
 		}
-		for len(w.buf) < burst && (o.lines == 0 || w.seq < o.lines) {
-			w.line()
-		}
-		if _, err := to.Write(w.buf); err != nil {
-			return fmt.Errorf("write lines: %w", err)
-		}
-		for _, l := range w.notes {
-			w.log.Line(l)
-		}
-		w.total += uint64(len(w.buf))
-		w.buf, w.notes = w.buf[:0], w.notes[:0]
 	}
+	return nil
+}
+
+// upTo writes until that many bytes were written in all.
+func (w *writer) upTo(total uint64) error {
+	for w.total < total {
+		if err := w.burst(0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// burst writes and notes some lines, but none of number lines and above, unless it
+// is 0.
+func (w *writer) burst(lines uint64) error {
+	// A burst has one destination, so that the order of lines within a
+	// stream is the order of their numbers.
+	to := w.out
+	if w.rng.IntN(10000) < partStderr {
+		to = w.err
+	}
+	for len(w.buf) < burst && (lines == 0 || w.seq < lines) {
+		w.line()
+	}
+	if _, err := to.Write(w.buf); err != nil {
+		return fmt.Errorf("write lines: %w", err)
+	}
+	for _, l := range w.notes {
+		w.log.Line(l)
+	}
+	w.total += uint64(len(w.buf))
+	w.buf, w.notes = w.buf[:0], w.notes[:0]
 	return nil
 }
 
