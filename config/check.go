@@ -157,6 +157,10 @@ func (k *checker) pipeline() {
 				k.err(sub(p, name), "%s", err)
 			}
 		}
+		if s.Kind == "parse" {
+			c := &k.cfg.Pipeline[i].Parse
+			c.check(k, p)
+		}
 		if s.Kind == "rate_limit" {
 			c := &k.cfg.Pipeline[i].RateLimit
 			c.check(k, p, false)
@@ -171,6 +175,9 @@ func (k *checker) input(in *Input) {
 	p := "inputs." + string(in.ID)
 	if x, ok := in.Settings.(interface{ check(*checker, string) }); ok {
 		x.check(k, p)
+	}
+	if x, ok := in.Settings.(*FileInput); ok {
+		x.Parse.check(k, p+".parse")
 	}
 	var labels map[string]string
 	switch x := in.Settings.(type) {

@@ -50,7 +50,7 @@ type LogConfig struct {
 type Step struct {
 	Kind string `yaml:"-"` // the key: parse, drop, keep, set, remove or rate_limit
 
-	Parse  string            `yaml:"parse" enum:"auto,json,logfmt,klog,none" doc:"Finds level, time and fields in the body. auto knows JSON objects, logfmt, klog and levels in text."`
+	Parse  Parser            `yaml:"parse" doc:"Finds level, time and fields in the body. auto knows JSON objects, logfmt, klog and levels in text; access is for access logs of nginx and Apache; regex:REGEXP makes fields of named groups, and as a map {regex, time, types}."`
 	Drop   Condition         `yaml:"drop" doc:"Drops the records that meet the condition."`
 	Keep   Condition         `yaml:"keep" doc:"Drops the records that do not meet the condition."`
 	Set    map[string]string `yaml:"set" doc:"Sets fields: a map from name to text, in which {{.namespace | trimPrefix \"team-\"}} and alike are filled in."`
@@ -109,7 +109,7 @@ type FileInput struct {
 	Paths   []Glob            `yaml:"paths" required:"true" doc:"Files to read, with wildcards; their rotated generations are found beside them."`
 	Exclude []Glob            `yaml:"exclude" doc:"Files not to read."`
 	Format  string            `yaml:"format" enum:"plain,auto,cri,docker" default:"plain" doc:"Form of the files; plain is one record a line."`
-	Parse   string            `yaml:"parse" enum:"auto,json,logfmt,klog,none" doc:"Parser for this input's records, before the pipeline."`
+	Parse   Parser            `yaml:"parse" doc:"Parser for this input's records, before the pipeline; as the step of that name."`
 	Labels  map[string]string `yaml:"labels" doc:"Attributes added to every record; input: audit names them audit instead of file."`
 	Idle    Duration          `yaml:"idle" default:"5s" min:"100ms" doc:"After how long a last line without newline is taken as it is."`
 	Tail    `yaml:",inline"`

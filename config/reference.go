@@ -196,6 +196,8 @@ func scalarName(t reflect.Type) string {
 		return "number"
 	case reflect.TypeFor[RateLimit]():
 		return "rate or map"
+	case reflect.TypeFor[Parser]():
+		return "`" + strings.Join(parserWords, "` `") + "` `regex:REGEXP` or map"
 	case reflect.TypeFor[Multiline]():
 		return "`" + strings.Join(multilineWords, "` `") + "` `first:REGEXP` or map"
 	}

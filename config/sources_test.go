@@ -39,7 +39,7 @@ func TestEmptyIsEnough(t *testing.T) {
 			t.Errorf("%q: format %s", text, got)
 		}
 		in, ok := cfg.Inputs[0].Settings.(*KubernetesInput)
-		if !ok || in.Root != "/var/log/pods" || in.MaxLine != 1<<20 || len(cfg.Pipeline) != 1 || cfg.Pipeline[0].Parse != "auto" {
+		if !ok || in.Root != "/var/log/pods" || in.MaxLine != 1<<20 || len(cfg.Pipeline) != 1 || cfg.Pipeline[0].Parse.Format != "auto" {
 			t.Errorf("%q: %+v", text, cfg.Inputs)
 		}
 	}
@@ -68,7 +68,7 @@ func TestPrecedence(t *testing.T) {
 		{loki.Places(), []Place{{"http://a", 0, "urls[0]"}, {"http://b", 0, "urls[1]"}}}, {loki.Labels, []string{"pod", "app"}},
 		{loki.Headers, map[string]Secret{"X-A": "${env:X}", "X-B": "x"}},
 		{len(cfg.Inputs), 1}, {cfg.Inputs[0].Settings.(*FileInput).Paths, []Glob{"/a", "/x"}},
-		{cfg.Pipeline, []Step{{Kind: "parse", Parse: "json"}, {Kind: "remove", Remove: []string{"a"}}}},
+		{cfg.Pipeline, []Step{{Kind: "parse", Parse: Parser{Format: "json"}}, {Kind: "remove", Remove: []string{"a"}}}},
 	} {
 		if !reflect.DeepEqual(c.got, c.want) {
 			t.Errorf("got %v, want %v", string(mustJSON(c.got)), c.want)

@@ -18,7 +18,6 @@ import (
 	"github.com/weirlog/weir/logql"
 	"github.com/weirlog/weir/pipeline"
 	"github.com/weirlog/weir/record"
-	"github.com/weirlog/weir/stage"
 	"github.com/weirlog/weir/tail"
 )
 
@@ -229,7 +228,7 @@ func (p *process) kubernetesInput(cfg *config.Config, id config.ID, s *config.Ku
 		d.Exclude = d.Exclude || self(k) || exclude != nil && exclude.MatchStream(d.Streams[0])
 		return d
 	}
-	return p.finishInput(s, c, "")
+	return p.finishInput(s, c, &config.Parser{})
 }
 
 // guesses says that names may tell what nobody else does. 'weir up' is for people
@@ -285,20 +284,20 @@ func (p *process) fileInput(cfg *config.Config, id config.ID, s *config.FileInpu
 		s := record.NewStream(attrs, podLabels, nil)
 		return tail.Description{Streams: [2]*record.Stream{s, s}}
 	}
-	return p.finishInput(s, c, s.Parse)
+	return p.finishInput(s, c, &s.Parse)
 }
 
-func (p *process) finishInput(settings any, c tail.Config, parse string) (*input, error) {
+func (p *process) finishInput(settings any, c tail.Config, parse *config.Parser) (*input, error) {
 	t, err := tail.New(c)
 	if err != nil {
 		return nil, err
 	}
 	in := &input{made: time.Now(), settings: settings, tail: t, run: t}
-	if parse != "" && parse != "none" {
-		step, err := stage.NewParse(stage.ParseConfig{Format: parse})
-		if err != nil {
-			return nil, err
-		}
+	step, err := parseStep(parse)
+	if err != nil {
+		return nil, err
+	}
+	if step != nil {
 		in.run = stepFor{Input: t, step: step, now: time.Now}
 	}
 	return in, nil

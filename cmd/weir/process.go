@@ -372,10 +372,7 @@ func (p *process) discard(next map[config.ID]*destination) {
 func buildStep(s config.Step) (pipeline.Stage, error) {
 	switch s.Kind {
 	case "parse":
-		if s.Parse == "none" {
-			return nil, nil
-		}
-		return stage.NewParse(stage.ParseConfig{Format: s.Parse})
+		return parseStep(&s.Parse)
 	case "drop", "keep":
 		text := s.Drop
 		if s.Kind == "keep" {

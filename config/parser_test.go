@@ -1,0 +1,57 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestParser(t *testing.T) {
+	load := func(text string) (*Config, error) {
+		cfg, _, err := Load(Options{
+			Files: []string{"a.yaml"}, ReadFile: func(string) ([]byte, error) { return []byte(text), nil }, Env: func(string) (string, bool) { return "", false },
+		})
+		return cfg, err
+	}
+	const rest = "\noutputs: {stdout: {}}\n"
+	for text, want := range map[string]Parser{
+		"json":                 {Format: "json"},
+		"access":               {Format: "access"},
+		"none":                 {Format: "none"},
+		"'regex:^(?P<n>\\d+)'": {Regex: `^(?P<n>\d+)`},
+		"{regex: '^(?P<n>x) (?P<time>.*)$', time: '%Y', types: {n: int}}": {Regex: `^(?P<n>x) (?P<time>.*)$`, Time: "%Y", Types: map[string]string{"n": "int"}},
+	} {
+		cfg, err := load("inputs: {file: {paths: [/x], parse: " + text + "}}\npipeline: [{parse: " + text + "}]" + rest)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		for _, got := range []Parser{cfg.Inputs[0].Settings.(*FileInput).Parse, cfg.Pipeline[0].Parse} {
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: %+v", text, got)
+			}
+		}
+		// What is shown is read again as the same.
+		shown, err := want.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := load("inputs: {file: {paths: [/x], parse: " + string(shown) + "}}" + rest); err != nil || !reflect.DeepEqual(again.Inputs[0].Settings.(*FileInput).Parse, want) {
+			t.Errorf("%s is shown as %s, which is read as %v", text, shown, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"jsn":                                  `unknown value "jsn"`,
+		"'regex:(x)'":                          "no named group",
+		"{time: '%Y'}":                         "regex is missing",
+		"{regex: '(?P<a>'}":                    "missing closing )",
+		"{regex: '(?P<a>x)', time: '%Y'}":      "does not have",
+		"{regex: '(?P<a>x)', tiem: '%Y'}":      `unknown key "tiem"`,
+		"{regex: '(?P<a>x)', types: {b: int}}": "has no group of that name",
+	} {
+		_, err := load("inputs: {file: {paths: [/x], parse: " + text + "}}" + rest)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "a.yaml:") > 1 {
+			t.Errorf("%s: %v, want once: %s", text, err, want)
+		}
+	}
+}

@@ -1,0 +1,225 @@
+package stage
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/weirlog/weir/record"
+)
+
+func newRegex(t testing.TB, c RegexConfig) *Regex {
+	t.Helper()
+	s, err := NewRegex(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestRegex(t *testing.T) {
+	const date = "%a %b %e %H:%M:%S %Z %Y"
+	seen := observed.Format(time.RFC3339Nano)
+	for _, c := range []struct {
+		about, line string
+		config      RegexConfig
+		fields      map[string]string
+		sev         record.Severity
+		time, body  string
+	}{
+		{"the first file of the counter", "7: Sun Nov 22 12:31:07 UTC 2026",
+			RegexConfig{Pattern: `^(?P<count>\d+): (?P<time>.+)$`, Time: date, Types: map[string]string{"count": "int"}},
+			map[string]string{"count": "7"}, 0, "2026-11-22T12:31:07Z", ""},
+		{"the second", "Sun Nov 22 12:31:06 UTC 2026 INFO 12",
+			RegexConfig{Pattern: `^(?P<time>.+ \d{4}) (?P<level>[A-Z]+) (?P<count>\d+)$`, Time: date},
+			map[string]string{"count": "12"}, record.Info, "2026-11-22T12:31:06Z", ""},
+		{"an abbreviated zone of which the offset is not known", "1: Sun Nov 22 12:31:07 PST 2026",
+			RegexConfig{Pattern: `^(?P<count>\d+): (?P<time>.+)$`, Time: "%a %b %e %H:%M:%S %Z %Y"},
+			map[string]string{"count": "1"}, 0, "2026-11-22T12:31:07Z", ""}, // near enough to be UTC
+		{"the same, hours away", "1: Sun Nov 22 04:31:07 PST 2026",
+			RegexConfig{Pattern: `^(?P<count>\d+): (?P<time>.+)$`, Time: date},
+			map[string]string{"count": "1", "time": "Sun Nov 22 04:31:07 PST 2026"}, 0, seen, ""},
+		{"no form of time given", "[2026-11-22T12:31:00Z] WARN x=1",
+			RegexConfig{Pattern: `^\[(?<time>[^]]+)\] (?<severity>\w+) x=(?<x>.*)$`},
+			map[string]string{"x": "1"}, record.Warn, "2026-11-22T12:31:00Z", ""},
+		{"a message becomes the body", "E42|disk is full|sda",
+			RegexConfig{Pattern: `^(?P<code>\w+)\|(?P<message>[^|]*)\|(?P<disk>.*)$`},
+			map[string]string{"code": "E42", "disk": "sda"}, 0, seen, "disk is full"},
+		{"a level that is none stays a field", "LOUD hello", RegexConfig{Pattern: `^(?P<level>\w+) `}, map[string]string{"level": "LOUD"}, 0, seen, ""},
+		{"optional groups", "a", RegexConfig{Pattern: `^(?P<first>\w)(?: (?P<second>\w))?(?P<third>x*)$`}, map[string]string{"first": "a"}, 0, seen, ""},
+		{"no match", "something else", RegexConfig{Pattern: `^(?P<n>\d+)$`}, map[string]string{}, 0, seen, ""},
+		{"no year", "Nov 22 12:30:00 host app: hi", RegexConfig{Pattern: `^(?P<time>\w+ +\d+ [\d:]+) (?P<host>\S+)`, Time: "%b %e %H:%M:%S"},
+			map[string]string{"host": "host"}, 0, "2026-11-22T12:30:00Z", ""},
+		{"seconds since the epoch", "1795350600 x", RegexConfig{Pattern: `^(?P<time>\d+) (?P<what>.*)`, Time: "%s"}, map[string]string{"what": "x"}, 0, "2026-11-22T12:30:00Z", ""},
+		{"a fraction", "2026-11-22 12:31:07.250 x", RegexConfig{Pattern: `^(?P<time>\S+ \S+) `, Time: "%Y-%m-%d %H:%M:%S.%L"}, map[string]string{}, 0, "2026-11-22T12:31:07.25Z", ""},
+		{"a layout of Go's", "22 Nov 26 12:31 +0000", RegexConfig{Pattern: `^(?P<time>\d.*)$`, Time: "02 Jan 06 15:04 -0700"}, map[string]string{}, 0, "2026-11-22T12:31:00Z", ""},
+	} {
+		t.Run(c.about, func(t *testing.T) {
+			s := newRegex(t, c.config)
+			b := batchOf("before", c.line)
+			process(t, s, b)
+			r := b.Record(1)
+			if got := fieldsOf(b, 1); !reflect.DeepEqual(got, c.fields) {
+				t.Errorf("fields %v, want %v", got, c.fields)
+			}
+			if got := time.Unix(0, r.Time).UTC().Format(time.RFC3339Nano); got != c.time {
+				t.Errorf("time %s, want %s", got, c.time)
+			}
+			if r.Severity != c.sev {
+				t.Errorf("severity %d, want %d", r.Severity, c.sev)
+			}
+			want := c.line
+			if c.body != "" {
+				want = c.body
+			}
+			if got := string(b.Body(1)); got != want || string(b.Bytes(r.Source)) != c.line {
+				t.Errorf("body %q, source %q", got, b.Bytes(r.Source))
+			}
+			if len(b.Fields(0)) > 0 && c.about != "optional groups" && !strings.Contains(c.config.Pattern, "(?P<level>") {
+				t.Errorf("the line before has fields %v", fieldsOf(b, 0))
+			}
+		})
+	}
+	s := newRegex(t, RegexConfig{Pattern: `^(?P<n>\d+)$`})
+	b := batchOf("1", "x", "", "2")
+	b.Record(3).Flags |= record.Partial
+	process(t, s, b)
+	if s.Misses() != 1 || len(b.Fields(3)) != 0 {
+		t.Errorf("%d misses", s.Misses())
+	}
+}
+
+func TestRegexTypes(t *testing.T) {
+	s := newRegex(t, RegexConfig{Pattern: `^(?P<i>\S+) (?P<f>\S+) (?P<b>\S+)$`, Types: map[string]string{"i": "int", "f": "float", "b": "bool"}})
+	b := batchOf("-12 1.5 true", "012 1. True", "1e3 .5 1", "123456789012345678901 -0.25 false")
+	process(t, s, b)
+	want := [][3]record.Kind{
+		{record.Int, record.Float, record.Bool}, {record.String, record.String, record.String},
+		{record.String, record.String, record.String}, {record.String, record.Float, record.Bool},
+	}
+	for i, kinds := range want {
+		for k, f := range b.Fields(i) {
+			if f.Kind != kinds[k] {
+				t.Errorf("line %d, field %d: kind %d, want %d", i, k, f.Kind, kinds[k])
+			}
+		}
+	}
+}
+
+func TestRegexErrors(t *testing.T) {
+	for want, c := range map[string]RegexConfig{
+		"missing closing )":               {Pattern: `(?P<a>x`},
+		"no named group":                  {Pattern: `^(\d+)$`},
+		"longer than 4096 bytes":          {Pattern: "(?P<a>" + strings.Repeat("x", 4096) + ")"},
+		"does not have":                   {Pattern: `(?P<a>x)`, Time: "%Y"},
+		"unknown directive %Q":            {Pattern: `(?P<time>x)`, Time: "%Q"},
+		"percent sign stands at the end":  {Pattern: `(?P<time>x)`, Time: "%Y%"},
+		"is for a fraction behind %S":     {Pattern: `(?P<time>x)`, Time: "%H.%f"},
+		"holds no part of a time":         {Pattern: `(?P<time>x)`, Time: "nothing"},
+		`"number" is none of int`:         {Pattern: `(?P<a>x)`, Types: map[string]string{"a": "number"}},
+		"has no group of that name":       {Pattern: `(?P<a>x)`, Types: map[string]string{"b": "int"}},
+		"invalid named capture: `(?P<a-b": {Pattern: `(?P<a-b>x)`},
+	} {
+		if _, err := NewRegex(c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: error %v, want %q", c, err, want)
+		}
+	}
+}
+
+func TestAccess(t *testing.T) {
+	for line, want := range map[string]map[string]string{
+		`192.0.2.1 - alice [22/Nov/2026:12:31:01 +0000] "GET /a?b=c HTTP/1.1" 200 1234 "https://example.com/" "curl/8.0"`: {
+			"remote_addr": "192.0.2.1", "user": "alice", "method": "GET", "path": "/a?b=c", "protocol": "HTTP/1.1", "status": "200", "bytes": "1234",
+			"referer": "https://example.com/", "user_agent": "curl/8.0",
+		},
+		`::1 - - [22/Nov/2026:12:31:01 +0000] "POST / HTTP/2.0" 502 -`: {"remote_addr": "::1", "method": "POST", "path": "/", "protocol": "HTTP/2.0", "status": "502"},
+		`h - a b [22/Nov/2026:12:31:01 +0000] "GET /\" x HTTP/1.0" 404 0 "-" "a \"b\"" "10.0.0.1" 0.003`: {
+			"remote_addr": "h", "user": "a b", "method": "GET", "path": `/\" x`, "protocol": "HTTP/1.0", "status": "404", "bytes": "0", "user_agent": `a \"b\"`,
+		},
+		`h - - [22/Nov/2026:12:31:01 +0000] "\x16\x03\x01" 400 157 "-" "-"`: {"remote_addr": "h", "request": `\x16\x03\x01`, "status": "400", "bytes": "157"},
+		`h - - [22/Nov/2026:12:31:01 +0000] "" 000 0 "-" "-"`:               {"remote_addr": "h", "status": "000", "bytes": "0"},
+	} {
+		s := NewAccess()
+		b := batchOf(line)
+		process(t, s, b)
+		if got := fieldsOf(b, 0); !reflect.DeepEqual(got, want) || s.Misses() != 0 {
+			t.Errorf("%s\n%v, want\n%v; %d misses", line, got, want, s.Misses())
+		}
+		r := b.Record(0)
+		if got := time.Unix(0, r.Time).UTC().Format(time.TimeOnly); got != "12:31:01" {
+			t.Errorf("%s: time %s", line, got)
+		}
+		sev := map[byte]record.Severity{'2': record.Info, '0': record.Info, '4': record.Warn, '5': record.Error}[want["status"][0]]
+		if r.Severity != sev {
+			t.Errorf("%s: severity %d", line, r.Severity)
+		}
+	}
+	for _, line := range []string{
+		"", "x", `h - - [no time] "GET / HTTP/1.1" 200 1`, `h - - [22/Nov/2026:12:31:01 +0000] GET / 200 1`, `h - - [22/Nov/2026:12:31:01 +0000] "GET / HTTP/1.1`,
+		`h - - [22/Nov/2026:12:31:01 +0000] "GET / HTTP/1.1" 20 1`, `h - - [22/Nov/2026:12:31:01 +0000] "GET / HTTP/1.1" 200`, ` - - [22/Nov/2026:12:31:01 +0000] "" 200 1`,
+		`h - - [22/Nov/2026:12:31:01 +0000] "GET / HTTP/1.1" 200 1x`, `h - - [22/Nov/2026:12:31:01 +0000] "GET / HTTP/1.1" 2000 1`,
+	} {
+		s := NewAccess()
+		b := batchOf(line)
+		process(t, s, b)
+		if len(b.Fields(0)) != 0 || s.Misses() == 0 && line != "" {
+			t.Errorf("%q: fields %v", line, fieldsOf(b, 0))
+		}
+	}
+}
+
+func FuzzAccess(f *testing.F) {
+	f.Add([]byte(`192.0.2.1 - alice [22/Nov/2026:12:31:01 +0000] "GET /a?b=c HTTP/1.1" 200 1234 "https://example.com/" "curl/8.0"`))
+	f.Add([]byte(`h - - [22/Nov/2026:12:31:01 +0000] "\`))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		s := NewAccess()
+		b := batchOf("first", string(line), "last")
+		process(t, s, b)
+		if string(b.Body(1)) != string(line) || len(b.Fields(0))+len(b.Fields(2)) != 0 {
+			t.Fatalf("%q: body %q", line, b.Body(1))
+		}
+		for _, fl := range b.Fields(1) {
+			v := string(b.Bytes(fl.Val))
+			if !strings.Contains(string(line), v) || v == "" || v == "-" || fl.Kind == record.Int && strings.Trim(v, "0123456789") != "" {
+				t.Fatalf("%q: field %q is %q", line, b.KeyName(fl.Key), v)
+			}
+		}
+		if valid := utf8.Valid(line); len(line) > 0 && b.Record(1).Flags.Has(record.ValidUTF8) != valid {
+			t.Fatalf("%q: UTF-8 flags", line)
+		}
+	})
+}
+
+func FuzzRegex(f *testing.F) {
+	f.Add(`^(?P<count>\d+): (?P<time>.+)$`, "%a %b %e %H:%M:%S %Z %Y", "7: Sun Nov 22 12:31:07 UTC 2026")
+	f.Add(`(?P<msg>a*)(?P<level>b*)`, "2006", "\xff")
+	f.Fuzz(func(t *testing.T, pattern, layout, line string) {
+		s, err := NewRegex(RegexConfig{Pattern: pattern, Time: layout})
+		if err != nil {
+			return
+		}
+		b := batchOf(line)
+		process(t, s, b)
+		r := b.Record(0)
+		if string(b.Bytes(r.Source)) != line || !strings.Contains(line, string(b.Body(0))) {
+			t.Fatalf("source %q, body %q", b.Bytes(r.Source), b.Body(0))
+		}
+		if d := r.Time - r.Observed; d < -int64(maxBehind) || d > int64(maxAhead) {
+			t.Fatalf("time %v from when it was seen", time.Duration(d))
+		}
+		if valid := utf8.Valid(b.Body(0)); len(line) > 0 && (r.Flags.Has(record.ValidUTF8) != valid || r.Flags.Has(record.InvalidUTF8) == valid) {
+			t.Fatalf("UTF-8 flags %b of %q", r.Flags, b.Body(0))
+		}
+	})
+}
+
+func BenchmarkRegex(b *testing.B) {
+	benchmark(b, newRegex(b, RegexConfig{Pattern: `^(?P<time>.+ \d{4}) (?P<level>[A-Z]+) (?P<count>\d+)$`, Time: "%a %b %e %H:%M:%S %Z %Y"}), "Sun Nov 22 12:31:06 UTC 2026 INFO 12", nil)
+}
+
+func BenchmarkAccess(b *testing.B) {
+	benchmark(b, NewAccess(), fmt.Sprintf(`192.0.2.1 - alice [22/Nov/2026:12:31:01 +0000] "GET /a?b=c HTTP/1.1" 200 1234 "https://example.com/" %q`, "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0"), nil)
+}
