@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/weirlog/weir/ack"
 )
 
 // endPoll is how often it is looked whether a sidecar is to end.
@@ -215,7 +217,9 @@ func (w *finalWord) text(p *process, final bool) string {
 	return b.String()
 }
 
-// balance is what became of a sidecar's lines, at the output that has most left.
+// balance is what became of a sidecar's lines. Where routes spread them over outputs
+// it is the sum, where each goes to every output it is that of the one that has most
+// left.
 type balance struct {
 	unread    int64 // lines that no output has seen
 	counted   bool  // all of them could be counted
@@ -247,27 +251,38 @@ func (p *process) balance() balance {
 	}
 	for i := range s.Outputs {
 		o := &s.Outputs[i]
-		d := p.destinationNamed(o.Name)
-		waiting := max(o.Waiting, 0)
-		if d != nil && d.disk != nil {
-			waiting += int64(d.disk.Stats().Waiting)
+		var at balance
+		at.waiting = max(o.Waiting, 0)
+		if d := p.destinationNamed(o.Name); d != nil {
+			if d.disk != nil {
+				at.waiting += int64(d.disk.Stats().Waiting)
+			}
+			at.lastError = d.deliverer.Stats().LastError
 		}
-		if i == 0 || waiting > t.waiting {
-			t.waiting = waiting
-			t.delivered, t.dropped, t.dead = 0, 0, 0
-			for k, n := range o.Records {
-				switch k[0] {
-				case "delivered":
-					t.delivered += n
-				case "dropped":
-					t.dropped += n
-				case "dead":
-					t.dead += n
+		for k, n := range o.Records {
+			switch k[0] {
+			case "delivered":
+				at.delivered += n
+			case "dropped":
+				if k[1] != ack.DroppedRoute.Reason() { // it went elsewhere
+					at.dropped += n
 				}
+			case "dead":
+				at.dead += n
 			}
-			if d != nil {
-				t.lastError = d.deliverer.Stats().LastError
-			}
+		}
+		if i > 0 && len(p.cfg.Routes) == 0 && at.waiting <= t.waiting {
+			continue
+		}
+		if len(p.cfg.Routes) == 0 {
+			t.waiting, t.delivered, t.dropped, t.dead = 0, 0, 0, 0
+		}
+		t.waiting += at.waiting
+		t.delivered += at.delivered
+		t.dropped += at.dropped
+		t.dead += at.dead
+		if t.lastError == "" || at.waiting > 0 {
+			t.lastError = at.lastError
 		}
 	}
 	return t
