@@ -175,7 +175,9 @@ func NewJoiner(c Config) *Joiner {
 	if c.MaxLine <= 0 {
 		c.MaxLine = DefaultMaxLine
 	}
-	return &Joiner{format: c.Format, max: c.MaxLine, slack: lineSlack, multi: c.Multiline}
+	j := &Joiner{format: c.Format, max: c.MaxLine, slack: lineSlack}
+	j.SetMultiline(c.Multiline)
+	return j
 }
 
 // lineSlack is how much longer than MaxLine a physical line may be before it

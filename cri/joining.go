@@ -94,7 +94,9 @@ func (j *Joiner) message(f *frame, m message, unfinished bool) {
 	}
 	var before []byte
 	if st.open {
-		before = st.carry
+		if before = st.carry; before == nil {
+			before = []byte{}
+		}
 	}
 	now, v := j.multi.next(st.trace, before, text)
 	if v == joins && (!st.open || j.apart(st.last, m.time)) {
@@ -216,16 +218,19 @@ func (j *Joiner) emitWhole(f *frame, s int, cut bool) {
 	st.close()
 }
 
-// SetMultiline changes which messages belong together, from the next line on; nil:
-// none do.
+// SetMultiline changes which messages belong together, from the next line on; nil
+// and Off: none do.
 func (j *Joiner) SetMultiline(m *Multiline) {
-	if m == nil && j.multi != nil {
-		// What is open is added as it is by the next Flush.
-		for i := range j.st {
-			j.st[i].trace = noTrace
-		}
+	if m == Off {
+		m = nil
+	}
+	if j.multi == m {
+		return
 	}
 	j.multi = m
+	for i := range j.st {
+		j.st[i].trace, j.st[i].patience = noTrace, 0
+	}
 }
 
 // Due reports whether a record waits that may go on, and has for so long that it is

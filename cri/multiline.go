@@ -40,6 +40,9 @@ type Multiline struct {
 	wait     int64
 }
 
+// Off is a Multiline that joins nothing, where nil means another one.
+var Off = &Multiline{}
+
 // langs is a set of languages.
 type langs uint8
 

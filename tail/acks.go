@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"math"
 	"slices"
 
 	"github.com/weirlog/weir/record"
@@ -16,6 +17,36 @@ func (in *Input) flushPartials(c *chain, b *record.Batch, olderThan int64) {
 	if c.current != nil {
 		c.joiner.Flush(b, c.desc.Streams, olderThan)
 	}
+}
+
+// mayClose reports whether a record of the chain waits for lines that continue it and
+// has waited long enough. All that is there has been read before, so that a reader
+// that lags behind does not take its own delay for the writer's.
+func (in *Input) mayClose(c *chain) bool {
+	return c.current != nil && c.joiner.Due(in.now.UnixNano(), in.patience()) && !c.replaying() && in.caughtUp(c)
+}
+
+func (in *Input) closeRecords(c *chain, b *record.Batch) {
+	c.joiner.FlushDue(b, c.desc.Streams, in.now.UnixNano(), in.patience())
+}
+
+// patience is how long a record waits at most, in nanoseconds.
+func (in *Input) patience() int64 {
+	if in.settling != nil {
+		return int64(in.settling.quiet)
+	}
+	return math.MaxInt64
+}
+
+// caughtUp reports whether nothing is known to stand behind what was read, but for a
+// line without its end.
+func (in *Input) caughtUp(c *chain) bool {
+	for _, g := range c.gens {
+		if !g.sealed && g.size-g.lost > max(g.pos, g.looked) && (g.fd >= 0 || g.onDisk()) && !in.now.Before(g.retry) {
+			return false
+		}
+	}
+	return true
 }
 
 // track puts a token on what a visit added to b.

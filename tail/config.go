@@ -32,6 +32,9 @@ type Description struct {
 	// Wait: not everything is known yet. The files are opened but not read
 	// until the description changes or Config.WaitFor has passed.
 	Wait bool
+	// Multiline says which of its lines belong together; nil: what Config says,
+	// cri.Off: none do.
+	Multiline *cri.Multiline
 }
 
 // Checkpoint is where positions are kept; *checkpoint.Store is one.
@@ -106,6 +109,8 @@ type Config struct {
 	Format cri.Format
 	// MaxLine is the longest message, in bytes; 0 means cri.DefaultMaxLine.
 	MaxLine int
+	// Multiline says which lines belong together in one record; nil: none do.
+	Multiline *cri.Multiline
 
 	// PollInterval is how often open files are looked at (0: 250 ms),
 	// ScanInterval how often directories are (0: 1 s).

@@ -82,6 +82,9 @@ type Stats struct {
 	Errors        map[string]uint64 // by kind
 	Truncations   uint64
 	Lines         cri.Stats
+	// Open counts the files of which a message or record is read and not
+	// complete.
+	Open int
 	// Full says that the sink had no room.
 	Full bool
 }
@@ -119,6 +122,9 @@ func (in *Input) collect() *Stats {
 			s.OldestUnacked = oldest
 		}
 		addLines(&s.Lines, c.joiner.Stats())
+		if c.partial != 0 {
+			s.Open++
+		}
 		for _, g := range c.gens {
 			n := g.size - g.lost - g.read
 			unread[c.account] += n
@@ -198,6 +204,7 @@ func addLines(sum *cri.Stats, s cri.Stats) {
 	sum.NULBytes += s.NULBytes
 	sum.Joined += s.Joined
 	sum.Split += s.Split
+	sum.Together += s.Together
 }
 
 // Stats returns the latest snapshot. It is safe for concurrent use; the

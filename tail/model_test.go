@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirlog/weir/cri"
 	"github.com/weirlog/weir/record"
 )
 
@@ -175,6 +176,9 @@ func modelKubelet(t *testing.T, seed uint64) {
 	n.cfg.ReadBytes = 1 << (8 + r.IntN(9))
 	n.cfg.PartialAge = time.Hour
 	n.sink.hold = true
+	if seed%2 == 1 { // nothing of what is written belongs together
+		n.cfg.Multiline = multiline(t, cri.MultilineConfig{Traces: "auto"})
+	}
 	ws := []*writer{{n: n, r: r, pod: "a", keep: 3, tails: map[string]bool{}}, {n: n, r: r, pod: "b", keep: 2, tails: map[string]bool{}}}
 	n.start()
 	for range 30 + r.IntN(150) {

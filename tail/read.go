@@ -140,8 +140,10 @@ func (in *Input) hasWork(c *chain) bool {
 	if c.partial != 0 && in.now.UnixNano()-c.partial > int64(in.cfg.PartialAge) {
 		return true
 	}
-	g, _ := in.pick(c)
-	return g != nil
+	if g, _ := in.pick(c); g != nil {
+		return true
+	}
+	return in.mayClose(c)
 }
 
 // pick returns the generation to read from next and how to treat its last
@@ -218,6 +220,9 @@ func (in *Input) visit(c *chain, b *record.Batch) (progress bool) {
 	g, mode := in.pick(c)
 	if g != nil && sent == nil {
 		progress = in.read(c, g, b, mode) || progress
+	}
+	if !progress && in.mayClose(c) {
+		in.closeRecords(c, b)
 	}
 	if progress || b.NumRecords() > records0 {
 		in.track(c, g, b, streams0, sent)

@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"log/slog"
@@ -170,6 +171,7 @@ func (in *Input) describe(c *chain) {
 	if c.desc.Streams[1] == nil {
 		c.desc.Streams[1] = c.desc.Streams[0]
 	}
+	c.joiner.SetMultiline(cmp.Or(c.desc.Multiline, in.cfg.Multiline))
 	if c.desc.Exclude {
 		for _, g := range c.gens {
 			in.closeFile(g)
