@@ -298,6 +298,7 @@ func (in *Input) Run(ctx context.Context, sink record.Sink) error {
 			continue
 		}
 		if in.settled() {
+			in.stats.Store(in.collect())
 			return nil
 		}
 		var room, wake <-chan struct{}

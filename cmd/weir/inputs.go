@@ -51,7 +51,7 @@ func (p *process) buildInputs(cfg *config.Config) (map[string]pipeline.Input, er
 		}
 		s := record.NewStream(attrs, nil, nil)
 		gen := record.ID{Hi: rand.Uint64(), Lo: rand.Uint64()}
-		out["stdin"] = &tail.Reader{R: p.stdin, Stream: s, Generation: gen}
+		out["stdin"] = &tail.Reader{R: p.stdin, Stream: s, Generation: gen, Multiline: joining(&cfg.Multiline)}
 	}
 	return out, nil
 }
@@ -155,6 +155,7 @@ func (p *process) tailConfig(id config.ID, t *config.Tail, format string) tail.C
 		PollInterval: time.Duration(t.PollInterval), MaxHandles: openFiles(t.MaxOpen),
 		Hold: tail.Hold{MaxBytes: int64(t.Hold.MaxBytes), MaxAge: time.Duration(t.Hold.MaxAge), LinkDir: string(t.Hold.Dir)},
 		Book: &p.book, Logger: p.log.With("input", string(id)),
+		Multiline: joining(&t.Multiline),
 	}
 	if p.positions == nil {
 		c.Hold.LinkDir = "" // a trial touches nothing

@@ -298,6 +298,10 @@ func (p *process) finished(ctx context.Context) {
 			for i := range s.Ledgers {
 				done = done && s.Ledgers[i].Unread == 0
 			}
+			if done && s.Open > 0 {
+				in.tail.Settle(100 * time.Millisecond) // what is open is complete
+				done = false
+			}
 		}
 		p.mu.Unlock()
 		if done && p.engine.Waiting() == 0 {
