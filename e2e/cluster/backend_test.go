@@ -24,17 +24,20 @@ import (
 const password = "a password of the Secret"
 
 // backend is the program esstub, which stands for Elasticsearch, on the node's
-// loopback; pods reach it at 10.99.0.1:9200.
+// loopback; pods reach it at 10.99.0.1, with the same port.
 type backend struct {
-	cmd     *exec.Cmd
-	URL     string `json:"url"`
-	Control string `json:"control"`
+	addr     string // on the node's loopback
+	journals string // where the journals are of those whose lines come to it
+	cmd      *exec.Cmd
+	URL      string `json:"url"`
+	Control  string `json:"control"`
 }
 
-var stub backend
+// stub is where the agent sends everything.
+var stub = backend{addr: "127.0.0.1:9200", journals: journals}
 
 func (b *backend) start() error {
-	b.cmd = exec.Command("esstub", "-addr", "127.0.0.1:9200", "-user", "weir:"+password)
+	b.cmd = exec.Command("esstub", "-addr", b.addr, "-user", "weir:"+password)
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	b.cmd.Stderr = os.Stderr
 	out, err := b.cmd.StdoutPipe()
@@ -110,11 +113,11 @@ func (b *backend) faults(t *testing.T, config string) {
 const noFaults = `{"down":false,"freeze":false,"latency":"","slow_read":0,"p_429":0,"p_503":0,"p_reset_after":0}`
 
 // verdict compares everything that arrived with everything that pods wrote
-// since the node is up.
+// since the backend is there.
 func (b *backend) verdict(t *testing.T) *account.Verdict {
 	t.Helper()
 	all := filepath.Join(t.TempDir(), "journal")
-	if err := merge(all, ""); err != nil {
+	if err := merge(all, b.journals, ""); err != nil {
 		t.Fatal(err)
 	}
 	v := new(account.Verdict)
@@ -122,10 +125,10 @@ func (b *backend) verdict(t *testing.T) *account.Verdict {
 	return v
 }
 
-// merge makes one journal of those of all pods whose names begin so. It is
-// complete if they are.
-func merge(path, prefix string) (err error) {
-	files, err := os.ReadDir(journals)
+// merge makes one journal of those in a directory of all pods whose names begin so.
+// It is complete if they are.
+func merge(path, dir, prefix string) (err error) {
+	files, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
@@ -138,7 +141,7 @@ func merge(path, prefix string) (err error) {
 		if !strings.HasPrefix(f.Name(), prefix) {
 			continue
 		}
-		done, err := journal.Read(filepath.Join(journals, f.Name()), journal.Visitor{
+		done, err := journal.Read(filepath.Join(dir, f.Name()), journal.Visitor{
 			Stream: func(s journal.Stream) { s.Index = uint32(i); w.Stream(s) },
 			Line:   func(l journal.Line) { l.Stream = uint32(i); w.Line(l) },
 		})
@@ -156,7 +159,12 @@ func merge(path, prefix string) (err error) {
 // runs returns the journals of a pod's runs, and whether all of them have ended.
 func runs(t *testing.T, pod string) (files []string, ended bool) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(journals, pod+"-*"))
+	return stub.runs(t, pod)
+}
+
+func (b *backend) runs(t *testing.T, pod string) (files []string, ended bool) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(b.journals, pod+"-*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +174,12 @@ func runs(t *testing.T, pod string) (files []string, ended bool) {
 // written returns what the runs of a pod have noted so far.
 func written(t *testing.T, pod string) (lines, bytes uint64) {
 	t.Helper()
-	files, _ := runs(t, pod)
+	return stub.written(t, pod)
+}
+
+func (b *backend) written(t *testing.T, pod string) (lines, bytes uint64) {
+	t.Helper()
+	files, _ := b.runs(t, pod)
 	for _, f := range files {
 		if _, err := journal.Read(f, journal.Visitor{Line: func(l journal.Line) { lines++; bytes += uint64(l.Bytes) }}); err != nil {
 			t.Fatal(err)

@@ -110,7 +110,7 @@ func accountedWithGaps(t *testing.T, most uint64, pods ...string) {
 			pod, lines, float64(bytes)/1e6, row.Written, row.Read, row.Unread, row.Lost, row.Records, row.Outputs[0].Delivered, gaps)
 	}
 	v := stub.verdict(t)
-	if err := v.Err(); err != nil {
+	if err := v.Err(); err != nil && !onlyRepeated(v) {
 		t.Error(err)
 	}
 	s := stub.state(t)

@@ -165,7 +165,7 @@ func (f *follower) wrote(t *testing.T) uint64 {
 func judge(t *testing.T, lines *account.Account, prefix string, skipped uint64) {
 	t.Helper()
 	all := filepath.Join(t.TempDir(), "journal")
-	if err := merge(all, prefix); err != nil {
+	if err := merge(all, journals, prefix); err != nil {
 		t.Fatal(err)
 	}
 	v, err := lines.Verify(all)
