@@ -70,6 +70,9 @@ const (
 	HasID
 	// Generated marks a record that weir made itself, not read from a source.
 	Generated
+	// Parsed says that a parser chosen for the record's stream has been at it:
+	// those of the pipeline leave it alone.
+	Parsed
 )
 
 // Has reports whether all flags of g are set in f.

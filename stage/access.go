@@ -22,37 +22,35 @@ import (
 // user agent is left alone. Other lines pass on as they are, and count.
 type Access struct {
 	stamps stamps
-	misses atomic.Uint64
+	misses misses
+}
+
+// AccessConfig configures NewAccess.
+type AccessConfig struct {
+	// Misses counts the records that are no access log; nil: nobody counts.
+	Misses *atomic.Uint64
 }
 
 // NewAccess returns the parser.
-func NewAccess() *Access { return new(Access) }
-
-// Misses returns how many records were no access log. It may be called at any time.
-func (s *Access) Misses() uint64 { return s.misses.Load() }
+func NewAccess(c AccessConfig) *Access { return &Access{misses: misses{c.Misses}} }
 
 // Process implements the step.
 func (s *Access) Process(b *record.Batch, now time.Time) error {
-	for i := range b.NumRecords() {
-		r := b.Record(i)
-		if r.Flags&skip != 0 {
-			continue
-		}
-		body := b.Bytes(r.Body)
-		r.Flags &^= record.JSONObject | record.ValidUTF8 | record.InvalidUTF8
-		r.KnownKeys = 0
-		setUTF8(r, body)
-		if r.Flags&(record.Partial|record.Continued) != 0 || len(body) == 0 {
-			continue
-		}
-		if !s.one(b, i, r, body, now) {
-			s.misses.Add(1)
-			if r.Severity == record.Unknown {
-				r.Severity = textLevel(body)
-			}
-		}
-	}
+	each(b, now, s)
 	return nil
+}
+
+func (s *Access) record(b *record.Batch, i int, now time.Time) {
+	r := b.Record(i)
+	body, ok := begin(b, r)
+	setUTF8(r, body)
+	if !ok || s.one(b, i, r, body, now) {
+		return
+	}
+	s.misses.add()
+	if r.Severity == record.Unknown {
+		r.Severity = textLevel(body)
+	}
 }
 
 // cursor walks over a line.

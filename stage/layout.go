@@ -11,7 +11,7 @@ import (
 // layout is a form of times that somebody has named.
 type layout struct {
 	text string // as package time reads it
-	// abbreviated: the zone is a name, which says its offset for UTC and GMT only.
+	// abbreviated: the zone is a name, which says its offset for few (isUTC).
 	abbreviated bool
 	zoned       bool
 	yearless    bool
@@ -99,12 +99,14 @@ func (l *layout) parse(p []byte, ref time.Time) (stamp, bool) {
 	if t.Year() < 1678 || t.Year() > 2261 {
 		return stamp{}, false
 	}
-	zoned := l.zoned
-	if l.abbreviated && !zoned {
-		name, _ := t.Zone()
-		zoned = name == "UTC" || name == "GMT" || name == "Z"
+	if l.abbreviated && !l.zoned {
+		// Package time knows the abbreviations of the zone that we run in.
+		if name, _ := t.Zone(); !isUTC(name) && !strings.HasPrefix(name, "GMT") && t.Location() != time.Local {
+			return stamp{}, false
+		}
+		return stamp{t.UnixNano(), true}, true
 	}
-	return stamp{t.UnixNano(), zoned}, true
+	return stamp{t.UnixNano(), l.zoned}, true
 }
 
 // setNamedTime gives r the time that p says in that form, or, without a form, in
@@ -123,3 +125,32 @@ func setNamedTime(r *record.Record, l *layout, known *stamps, p []byte, now time
 	}
 	return ok && setTime(r, t, now)
 }
+
+// parseDate reads what date(1) writes in the POSIX locale, Mon Nov 23 11:05:01 UTC
+// 2026, with an offset in place of UTC, too, or, as asctime(3) does, with none. Other
+// abbreviations of zones do not say when it was.
+func parseDate(p []byte) (stamp, bool) {
+	month, ok1 := monthByName(p[4:7])
+	day, ok2 := digits(p[9:10])
+	if p[8] != ' ' {
+		day, ok2 = digits(p[8:10])
+	}
+	year, ok3 := digits(p[len(p)-4:])
+	sec, nsec, rest, ok4 := timeOfDay(p[11 : len(p)-5])
+	if !ok1 || !ok2 || !ok3 || !ok4 || p[len(p)-5] != ' ' {
+		return stamp{}, false
+	}
+	if len(rest) == 1 || len(rest) > 1 && rest[0] != ' ' {
+		return stamp{}, false
+	}
+	offset, zoned, ok := zone(rest)
+	if !ok {
+		return stamp{}, false
+	}
+	ns, ok := unixNano(year, month, day, sec-offset, nsec)
+	return stamp{ns, zoned}, ok
+}
+
+// isUTC reports whether an abbreviation of a zone means UTC. No other says its
+// offset: CST is that of Chicago and that of Shanghai.
+func isUTC(name string) bool { return name == "UTC" || name == "GMT" || name == "Z" }

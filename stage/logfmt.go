@@ -228,19 +228,20 @@ func skipQuoted(p []byte, i int) int {
 
 // logfmt makes fields of all pairs of the body. Pairs that became the record's
 // level and time are not repeated as fields; of a key that stands twice the
-// last value counts.
-func (s *Parse) logfmt(b *record.Batch, i int, body []byte, now time.Time) {
+// last value counts. It reports whether there was a pair.
+func (s *Parse) logfmt(b *record.Batch, i int, body []byte, now time.Time) (some bool) {
 	off := b.Record(i).Body.Off
 	for at, n := 0, 0; at < len(body) && n < maxFields; n++ {
 		kv, next, ok := nextPair(body, at)
 		if !ok {
-			return
+			return some
 		}
 		at = next
 		key, val := body[kv.key.Off:kv.key.End()], body[kv.val.Off:kv.val.End()]
 		if kv.bare || len(key) > maxKeyLen {
 			continue // a word of prose, as far as anybody can tell
 		}
+		some = true
 		name := ""
 		switch roleOf(key) {
 		case levelRole:
@@ -271,6 +272,7 @@ func (s *Parse) logfmt(b *record.Batch, i int, body []byte, now time.Time) {
 		}
 		setField(b, i, record.Field{Key: k, Kind: record.String, Val: span})
 	}
+	return some
 }
 
 // setField is Batch.SetField for a key that is in the table already.

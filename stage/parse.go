@@ -3,6 +3,7 @@ package stage
 import (
 	"fmt"
 	"math/bits"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirlog/weir/record"
@@ -13,6 +14,9 @@ import (
 type ParseConfig struct {
 	// Format is what bodies are: auto, json, logfmt, klog or none. "" is auto.
 	Format string
+	// Misses counts the records that are not json, logfmt or klog although the
+	// format says so; nil: nobody counts.
+	Misses *atomic.Uint64
 }
 
 // Parse finds out what a record's body is and takes from it what every record
@@ -30,6 +34,7 @@ type ParseConfig struct {
 // level.
 type Parse struct {
 	format format
+	misses misses
 	scan   json.Scanner
 	stamps stamps
 	buf    []byte
@@ -49,7 +54,7 @@ const (
 func NewParse(c ParseConfig) (*Parse, error) {
 	for i, name := range [...]string{auto: "auto", jsonFormat: "json", logfmtFormat: "logfmt", klogFormat: "klog", noFormat: "none"} {
 		if c.Format == name || c.Format == "" {
-			return &Parse{format: format(i)}, nil
+			return &Parse{format: format(i), misses: misses{c.Misses}}, nil
 		}
 	}
 	return nil, fmt.Errorf("parse: unknown format %q: want auto, json, logfmt, klog or none", c.Format)
@@ -57,25 +62,19 @@ func NewParse(c ParseConfig) (*Parse, error) {
 
 // Process implements the step.
 func (s *Parse) Process(b *record.Batch, now time.Time) error {
-	for i := range b.NumRecords() {
-		r := b.Record(i)
-		if r.Flags&skip != 0 {
-			continue
-		}
-		body := b.Bytes(r.Body)
-		r.Flags &^= record.JSONObject | record.ValidUTF8 | record.InvalidUTF8
-		r.KnownKeys = 0
-		if r.Flags&(record.Partial|record.Continued) != 0 || len(body) == 0 {
-			setUTF8(r, body)
-			continue
-		}
-		s.one(b, i, r, body, now)
-	}
+	each(b, now, s)
 	return nil
 }
 
-// skip are the records that steps leave alone.
-const skip = record.Dropped | record.Gap | record.Generated
+func (s *Parse) record(b *record.Batch, i int, now time.Time) {
+	r := b.Record(i)
+	body, ok := begin(b, r)
+	if !ok {
+		setUTF8(r, body)
+		return
+	}
+	s.one(b, i, r, body, now)
+}
 
 func (s *Parse) one(b *record.Batch, i int, r *record.Record, body []byte, now time.Time) {
 	switch s.format {
@@ -97,10 +96,15 @@ func (s *Parse) one(b *record.Batch, i int, r *record.Record, body []byte, now t
 		if s.object(r, body, now) {
 			return
 		}
+		s.misses.add()
 	case logfmtFormat:
-		s.logfmt(b, i, body, now)
+		if !s.logfmt(b, i, body, now) {
+			s.misses.add()
+		}
 	case klogFormat:
-		s.klog(b, i, body, now)
+		if !s.klog(b, i, body, now) {
+			s.misses.add()
+		}
 	}
 	setUTF8(r, body)
 	if r.Severity == record.Unknown && s.format != noFormat {

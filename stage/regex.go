@@ -1,8 +1,10 @@
 package stage
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -11,8 +13,22 @@ import (
 	"github.com/weirlog/weir/record"
 )
 
-// MaxPattern is how long a regular expression may be, in bytes.
-const MaxPattern = 4096
+// Bounds of regular expressions. The engine never goes back (RE2): a match costs at
+// most the instructions of the expression times the bytes of the record, and that
+// product is bounded, so that whoever writes an expression, or a line for it, cannot
+// stop the others.
+const (
+	// MaxPattern is how long an expression may be, in bytes.
+	MaxPattern = 4096
+	// maxInstructions and maxGroups are how large it may be made ready: a few bytes
+	// such as x{1000} can ask for much.
+	maxInstructions = 5000
+	maxGroups       = 64
+	// maxSteps is the most instructions times bytes for one record, 0.2 s at the
+	// worst. With 100 instructions, which is usual, it is a record of 80 KiB. What is
+	// longer passes on as it is, and counts as not matched.
+	maxSteps = 1 << 23
+)
 
 // RegexConfig configures NewRegex.
 type RegexConfig struct {
@@ -24,23 +40,39 @@ type RegexConfig struct {
 	Time string
 	// Types are the kinds of groups that are not text: int, float or bool.
 	Types map[string]string
+	// Misses counts the records that the expression does not match; nil: nobody
+	// counts.
+	Misses *atomic.Uint64
 }
 
+// PatternError says where in a pattern something is wrong.
+type PatternError struct {
+	// Offset is the byte at which the part begins that is wrong.
+	Offset int
+	// Reason says what is wrong, and with which part.
+	Reason string
+}
+
+// Error implements error.
+func (e *PatternError) Error() string { return "bad regular expression: " + e.Reason }
+
 // Regex is a parser: the named groups of a regular expression become fields. The
-// groups time, level (also severity) and msg (also message) are special: they give
-// the record its time and level, and msg becomes its body; without it the body stays
-// as it is. A group that takes part in no match, or matches nothing, gives no field.
-// A line that the expression does not match passes on as it is, and counts.
+// groups time (also timestamp), level (severity) and msg (message, body) are special:
+// they give the record its time and level, and msg becomes its body; without it the
+// body stays as it is. A time that cannot be read or believed and a level that is
+// none stay as fields. A group that takes part in no match, or matches nothing, gives
+// no field. A line that the expression does not match passes on as it is, and counts.
 type Regex struct {
-	re     *regexp.Regexp
-	groups []group
-	layout *layout
-	stamps stamps
-	misses atomic.Uint64
+	re      *regexp.Regexp
+	groups  []group
+	layout  *layout
+	stamps  stamps
+	longest int // bytes of a record
+	misses  misses
 }
 
 type group struct {
-	name string // "" for none, and for those that are special
+	name string // "" for none
 	what byte   // 0 field, t time, l level, m message
 	kind record.Kind
 }
@@ -49,25 +81,22 @@ var regexTypes = map[string]record.Kind{"int": record.Int, "float": record.Float
 
 // NewRegex returns the parser. Errors say which part is wrong.
 func NewRegex(c RegexConfig) (*Regex, error) {
-	if len(c.Pattern) > MaxPattern {
-		return nil, fmt.Errorf("the regular expression is longer than %d bytes", MaxPattern)
-	}
-	re, err := regexp.Compile(c.Pattern)
+	re, size, err := compile(c.Pattern)
 	if err != nil {
-		return nil, fmt.Errorf("bad regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		return nil, err
 	}
-	s := &Regex{re: re}
+	s := &Regex{re: re, longest: maxSteps / size, misses: misses{c.Misses}}
 	named := false
 	for _, name := range re.SubexpNames() {
 		g := group{name: name}
 		switch name {
 		case "":
 		case "time", "timestamp":
-			g.name, g.what = "", 't'
+			g.what = 't'
 		case "level", "severity":
-			g.name, g.what = "", 'l'
-		case "msg", "message":
-			g.name, g.what = "", 'm'
+			g.what = 'l'
+		case "msg", "message", "body":
+			g.what = 'm'
 		default:
 			if g.kind = record.String; c.Types[name] != "" {
 				kind, ok := regexTypes[c.Types[name]]
@@ -76,6 +105,9 @@ func NewRegex(c RegexConfig) (*Regex, error) {
 				}
 				g.kind = kind
 			}
+		}
+		if c.Types[name] != "" && g.what != 0 {
+			return nil, fmt.Errorf("types.%s: this group is the record's own and has no type", name)
 		}
 		named = named || name != ""
 		s.groups = append(s.groups, g)
@@ -99,65 +131,134 @@ func NewRegex(c RegexConfig) (*Regex, error) {
 	return s, nil
 }
 
-// Misses returns how many records the expression did not match. It may be called at
-// any time.
-func (s *Regex) Misses() uint64 { return s.misses.Load() }
+// compile also returns how many instructions the expression has.
+func compile(pattern string) (*regexp.Regexp, int, error) {
+	if len(pattern) > MaxPattern {
+		return nil, 0, &PatternError{MaxPattern, fmt.Sprintf("longer than %d bytes", MaxPattern)}
+	}
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, 0, patternError(pattern, err)
+	}
+	// The size is known to package syntax only.
+	tree, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return nil, 0, patternError(pattern, err)
+	}
+	if n := tree.MaxCap(); n > maxGroups {
+		return nil, 0, &PatternError{0, fmt.Sprintf("it has %d groups, at most %d are allowed; (?:…) groups without one", n, maxGroups)}
+	}
+	prog, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return nil, 0, patternError(pattern, err)
+	}
+	if n := len(prog.Inst); n > maxInstructions {
+		return nil, 0, &PatternError{0, fmt.Sprintf("too large: counted repetitions such as x{1000} make it %d instructions, at most %d are allowed", n, maxInstructions)}
+	}
+	return re, len(prog.Inst), nil
+}
+
+// patternError finds the place in the pattern of which err speaks.
+func patternError(pattern string, err error) error {
+	var e *syntax.Error
+	if !errors.As(err, &e) {
+		return &PatternError{0, err.Error()}
+	}
+	switch e.Code { // of these only the whole pattern is told
+	case syntax.ErrMissingParen:
+		return &PatternError{parenthesis(pattern), "missing closing ) for the group that begins here"}
+	case syntax.ErrUnexpectedParen:
+		return &PatternError{parenthesis(pattern), "this ) closes no group"}
+	}
+	at := max(0, strings.Index(pattern, e.Expr))
+	return &PatternError{at, e.Code.String() + ": `" + e.Expr + "`"}
+}
+
+// parenthesis returns where the first ) stands that closes no group, or else the
+// last ( that is not closed.
+func parenthesis(pattern string) int {
+	var open []int
+	class := false
+	for i := 0; i < len(pattern); i++ {
+		switch c := pattern[i]; {
+		case c == '\\':
+			i++
+		case class:
+			class = c != ']'
+		case c == '[':
+			class = true
+			for i+1 < len(pattern) && (pattern[i+1] == '^' || pattern[i+1] == ']') {
+				i++
+			}
+		case c == '(':
+			open = append(open, i)
+		case c == ')' && len(open) == 0:
+			return i
+		case c == ')':
+			open = open[:len(open)-1]
+		}
+	}
+	if len(open) == 0 {
+		return 0
+	}
+	return open[len(open)-1]
+}
 
 // Process implements the step.
 func (s *Regex) Process(b *record.Batch, now time.Time) error {
-	for i := range b.NumRecords() {
-		r := b.Record(i)
-		if r.Flags&skip != 0 {
-			continue
-		}
-		body := b.Bytes(r.Body)
-		r.Flags &^= record.JSONObject | record.ValidUTF8 | record.InvalidUTF8
-		r.KnownKeys = 0
-		setUTF8(r, body)
-		if r.Flags&(record.Partial|record.Continued) != 0 || len(body) == 0 {
-			continue
-		}
-		at := s.re.FindSubmatchIndex(body)
-		if at == nil {
-			s.misses.Add(1)
-			if r.Severity == record.Unknown {
-				r.Severity = textLevel(body)
-			}
-			continue
-		}
-		whole := r.Body
-		for k, g := range s.groups {
-			from, to := at[2*k], at[2*k+1]
-			if k == 0 || from < 0 || from == to || g.name == "" && g.what == 0 {
-				continue
-			}
-			text := body[from:to]
-			span := record.Span{Off: whole.Off + uint32(from), Len: uint32(to - from)}
-			switch g.what {
-			case 't':
-				if !r.Flags.Has(record.TimeParsed) && !setNamedTime(r, s.layout, &s.stamps, text, now) {
-					b.SetField(i, "time", record.String, span) // nothing is lost that is not believed
-				}
-			case 'l':
-				sev, ok := ParseLevel(text)
-				if ok && r.Severity == record.Unknown {
-					r.Severity = sev
-				} else if !ok {
-					b.SetField(i, "level", record.String, span)
-				}
-			case 'm':
-				r.Body = span
-				r.Flags &^= record.ValidUTF8 | record.InvalidUTF8
-				setUTF8(r, text)
-			default:
-				b.SetField(i, g.name, kindOf(g.kind, text), span)
-			}
-		}
+	each(b, now, s)
+	return nil
+}
+
+func (s *Regex) record(b *record.Batch, i int, now time.Time) {
+	r := b.Record(i)
+	body, ok := begin(b, r)
+	setUTF8(r, body)
+	if !ok {
+		return
+	}
+	var at []int
+	if len(body) <= s.longest {
+		at = s.re.FindSubmatchIndex(body)
+	}
+	if at == nil {
+		s.misses.add()
 		if r.Severity == record.Unknown {
-			r.Severity = textLevel(b.Bytes(r.Body))
+			r.Severity = textLevel(body)
+		}
+		return
+	}
+	whole := r.Body.Off
+	for k, g := range s.groups {
+		from, to := at[2*k], at[2*k+1]
+		if g.name == "" || from < 0 || from == to {
+			continue
+		}
+		text := body[from:to]
+		span := record.Span{Off: whole + uint32(from), Len: uint32(to - from)}
+		switch g.what {
+		case 't':
+			if !r.Flags.Has(record.TimeParsed) && !setNamedTime(r, s.layout, &s.stamps, text, now) {
+				b.SetField(i, g.name, record.String, span) // nothing is lost that is not believed
+			}
+		case 'l':
+			sev, ok := ParseLevel(text)
+			if ok && r.Severity == record.Unknown {
+				r.Severity = sev
+			} else if !ok {
+				b.SetField(i, g.name, record.String, span)
+			}
+		case 'm':
+			r.Body = span
+			r.Flags &^= record.ValidUTF8 | record.InvalidUTF8
+			setUTF8(r, text)
+		default:
+			b.SetField(i, g.name, kindOf(g.kind, text), span)
 		}
 	}
-	return nil
+	if r.Severity == record.Unknown {
+		r.Severity = textLevel(b.Bytes(r.Body))
+	}
 }
 
 // kindOf returns the kind that was asked for if the text is of it.

@@ -1,9 +1,12 @@
 package stage
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -38,10 +41,13 @@ func TestRegex(t *testing.T) {
 			map[string]string{"count": "12"}, record.Info, "2026-11-22T12:31:06Z", ""},
 		{"an abbreviated zone of which the offset is not known", "1: Sun Nov 22 12:31:07 PST 2026",
 			RegexConfig{Pattern: `^(?P<count>\d+): (?P<time>.+)$`, Time: "%a %b %e %H:%M:%S %Z %Y"},
-			map[string]string{"count": "1"}, 0, "2026-11-22T12:31:07Z", ""}, // near enough to be UTC
-		{"the same, hours away", "1: Sun Nov 22 04:31:07 PST 2026",
-			RegexConfig{Pattern: `^(?P<count>\d+): (?P<time>.+)$`, Time: date},
-			map[string]string{"count": "1", "time": "Sun Nov 22 04:31:07 PST 2026"}, 0, seen, ""},
+			map[string]string{"count": "1", "time": "Sun Nov 22 12:31:07 PST 2026"}, 0, seen, ""},
+		{"the same, without a form", "1: Sun Nov 22 12:31:07 PST 2026", RegexConfig{Pattern: `^(?P<count>\d+): (?P<time>.+)$`},
+			map[string]string{"count": "1", "time": "Sun Nov 22 12:31:07 PST 2026"}, 0, seen, ""},
+		{"what date writes needs no form", "1: Sun Nov 22 12:31:06 UTC 2026", RegexConfig{Pattern: `^(?P<count>\d+): (?P<time>.+)$`},
+			map[string]string{"count": "1"}, 0, "2026-11-22T12:31:06Z", ""},
+		{"a time that is too far away to be true", "Sun Nov 22 12:31:06 UTC 2015 x", RegexConfig{Pattern: `^(?P<timestamp>.+ \d+) (?P<x>x)$`},
+			map[string]string{"timestamp": "Sun Nov 22 12:31:06 UTC 2015", "x": "x"}, 0, seen, ""},
 		{"no form of time given", "[2026-11-22T12:31:00Z] WARN x=1",
 			RegexConfig{Pattern: `^\[(?<time>[^]]+)\] (?<severity>\w+) x=(?<x>.*)$`},
 			map[string]string{"x": "1"}, record.Warn, "2026-11-22T12:31:00Z", ""},
@@ -83,12 +89,14 @@ func TestRegex(t *testing.T) {
 			}
 		})
 	}
-	s := newRegex(t, RegexConfig{Pattern: `^(?P<n>\d+)$`})
-	b := batchOf("1", "x", "", "2")
+	var misses atomic.Uint64
+	s := newRegex(t, RegexConfig{Pattern: `^(?P<n>\d+)$`, Misses: &misses})
+	b := batchOf("1", "x", "", "2", "3")
 	b.Record(3).Flags |= record.Partial
+	b.Record(4).Flags |= record.Parsed
 	process(t, s, b)
-	if s.Misses() != 1 || len(b.Fields(3)) != 0 {
-		t.Errorf("%d misses", s.Misses())
+	if misses.Load() != 1 || len(b.Fields(3))+len(b.Fields(4)) != 0 {
+		t.Errorf("%d misses, fields %v %v", misses.Load(), fieldsOf(b, 3), fieldsOf(b, 4))
 	}
 }
 
@@ -105,6 +113,103 @@ func TestRegexTypes(t *testing.T) {
 			if f.Kind != kinds[k] {
 				t.Errorf("line %d, field %d: kind %d, want %d", i, k, f.Kind, kinds[k])
 			}
+		}
+	}
+}
+
+// TestFailure47_CostlyExpressions: whatever expression somebody writes, and whatever
+// line for it, a record costs a bounded time, and the others go on.
+func TestFailure47_CostlyExpressions(t *testing.T) {
+	for _, pattern := range []string{
+		`^(?P<a>(x+x+)+y)`, `(?P<a>(?:x?){999}x{900}y)`, `(?P<a>` + strings.Repeat(`(x*)*`, 50) + `y)`, `(?P<a>` + strings.Repeat(`(x?){15}`, 60) + `y)`,
+	} {
+		var misses atomic.Uint64
+		s := newRegex(t, RegexConfig{Pattern: pattern, Misses: &misses})
+		b := batchOf(strings.Repeat("x", s.longest), strings.Repeat("x", s.longest+1), "y")
+		began := cpuTime(t)
+		process(t, s, b)
+		if d := cpuTime(t) - began; d > 2*time.Second {
+			t.Errorf("%s: %v for a record of %d bytes", pattern, d, s.longest)
+		}
+		if misses.Load() < 2 || string(b.Body(2)) != "y" {
+			t.Errorf("%s: %d misses", pattern, misses.Load())
+		}
+		// What is too long is not even tried.
+		b = batchOf("y" + strings.Repeat("x", s.longest))
+		if process(t, s, b); len(b.Fields(0)) != 0 {
+			t.Errorf("%s: a record longer than %d bytes has fields", pattern, s.longest)
+		}
+	}
+	for _, pattern := range []string{
+		`(?P<a>` + strings.Repeat(`(?:x?){999}`, 6) + `)`, `(?P<a>(x{1000}){1000})`, strings.Repeat(`(x)`, maxGroups) + `(?P<a>x)`, `(?P<a>` + strings.Repeat("x", MaxPattern) + `)`,
+	} {
+		var wrong *PatternError
+		if _, err := NewRegex(RegexConfig{Pattern: pattern}); !errors.As(err, &wrong) {
+			t.Errorf("%.40s…: error %v", pattern, err)
+		}
+	}
+}
+
+// cpuTime is what this process has used.
+func cpuTime(t *testing.T) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano())
+}
+
+func TestPatternErrors(t *testing.T) {
+	for pattern, want := range map[string]int{
+		`^(?P<a>x) (b`: 10, `^(?P<a>x)) b`: 9, `(?P<a>[z-a])`: 7, `(?P<a>x**)`: 7, `([)]](?P<a>x)`: 0, `\((?P<a-b>x)`: 2, `(?P<a>x)\8`: 8, `((?P<a>\)x`: 1,
+	} {
+		var wrong *PatternError
+		if _, err := NewRegex(RegexConfig{Pattern: pattern}); !errors.As(err, &wrong) || wrong.Offset != want {
+			t.Errorf("%s: error %v at %+v, want %d", pattern, err, wrong, want)
+		}
+	}
+}
+
+func TestPerStream(t *testing.T) {
+	other := record.NewStream([]record.Attr{{Name: "pod", Value: "other"}}, nil, nil)
+	regex := newRegex(t, RegexConfig{Pattern: `^(?P<n>\d+)`})
+	s := NewPerStream(func(st *record.Stream) Parser {
+		if st == other {
+			return regex
+		}
+		return nil
+	})
+	b := batchOf(`1 {"level":"warn"}`, `2 level=error`)
+	process(t, s, b)
+	if len(b.Fields(0)) != 0 || b.Record(0).Flags.Has(record.Parsed) {
+		t.Error("a stream without a parser was parsed")
+	}
+	body := b.AppendString("3 a=1")
+	now := observed.UnixNano()
+	b.Add(record.Record{Body: body, Source: body, Time: now, Observed: now, Stream: b.AddStream(record.StreamRef{Stream: other})})
+	b.Add(record.Record{Body: body, Source: body, Time: now, Observed: now, Stream: 1, Flags: record.Dropped})
+	process(t, s, b)
+	process(t, newParse(t, "logfmt"), b)
+	for i, want := range []map[string]string{{}, {}, {"n": "3"}, {}} {
+		if got := fieldsOf(b, i); !reflect.DeepEqual(got, want) {
+			t.Errorf("record %d: fields %v", i, got)
+		}
+	}
+	if b.Record(1).Severity != record.Error {
+		t.Error("the pipeline's parser has not looked at those without their own")
+	}
+}
+
+func TestMisses(t *testing.T) {
+	for format, want := range map[string]uint64{"json": 3, "logfmt": 3, "klog": 4, "auto": 0, "none": 0} {
+		var n atomic.Uint64
+		s, err := NewParse(ParseConfig{Format: format, Misses: &n})
+		if err != nil {
+			t.Fatal(err)
+		}
+		process(t, s, batchOf(`{"a":1}`, `a=1 b=2`, "plain words", `x="1`+"`", ``))
+		if got := n.Load(); got != want {
+			t.Errorf("%s: %d misses, want %d", format, got, want)
 		}
 	}
 }
@@ -142,11 +247,12 @@ func TestAccess(t *testing.T) {
 		`h - - [22/Nov/2026:12:31:01 +0000] "\x16\x03\x01" 400 157 "-" "-"`: {"remote_addr": "h", "request": `\x16\x03\x01`, "status": "400", "bytes": "157"},
 		`h - - [22/Nov/2026:12:31:01 +0000] "" 000 0 "-" "-"`:               {"remote_addr": "h", "status": "000", "bytes": "0"},
 	} {
-		s := NewAccess()
+		var misses atomic.Uint64
+		s := NewAccess(AccessConfig{Misses: &misses})
 		b := batchOf(line)
 		process(t, s, b)
-		if got := fieldsOf(b, 0); !reflect.DeepEqual(got, want) || s.Misses() != 0 {
-			t.Errorf("%s\n%v, want\n%v; %d misses", line, got, want, s.Misses())
+		if got := fieldsOf(b, 0); !reflect.DeepEqual(got, want) || misses.Load() != 0 {
+			t.Errorf("%s\n%v, want\n%v; %d misses", line, got, want, misses.Load())
 		}
 		r := b.Record(0)
 		if got := time.Unix(0, r.Time).UTC().Format(time.TimeOnly); got != "12:31:01" {
@@ -162,10 +268,11 @@ func TestAccess(t *testing.T) {
 		`h - - [22/Nov/2026:12:31:01 +0000] "GET / HTTP/1.1" 20 1`, `h - - [22/Nov/2026:12:31:01 +0000] "GET / HTTP/1.1" 200`, ` - - [22/Nov/2026:12:31:01 +0000] "" 200 1`,
 		`h - - [22/Nov/2026:12:31:01 +0000] "GET / HTTP/1.1" 200 1x`, `h - - [22/Nov/2026:12:31:01 +0000] "GET / HTTP/1.1" 2000 1`,
 	} {
-		s := NewAccess()
+		var misses atomic.Uint64
+		s := NewAccess(AccessConfig{Misses: &misses})
 		b := batchOf(line)
 		process(t, s, b)
-		if len(b.Fields(0)) != 0 || s.Misses() == 0 && line != "" {
+		if len(b.Fields(0)) != 0 || misses.Load() == 0 && line != "" {
 			t.Errorf("%q: fields %v", line, fieldsOf(b, 0))
 		}
 	}
@@ -175,7 +282,7 @@ func FuzzAccess(f *testing.F) {
 	f.Add([]byte(`192.0.2.1 - alice [22/Nov/2026:12:31:01 +0000] "GET /a?b=c HTTP/1.1" 200 1234 "https://example.com/" "curl/8.0"`))
 	f.Add([]byte(`h - - [22/Nov/2026:12:31:01 +0000] "\`))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		s := NewAccess()
+		s := NewAccess(AccessConfig{})
 		b := batchOf("first", string(line), "last")
 		process(t, s, b)
 		if string(b.Body(1)) != string(line) || len(b.Fields(0))+len(b.Fields(2)) != 0 {
@@ -216,10 +323,24 @@ func FuzzRegex(f *testing.F) {
 	})
 }
 
+// TestAccessAllocates: only the names of fields that are new to a batch do.
+func TestAccessAllocates(t *testing.T) {
+	r := newRewind(shapes[4].line, 16)
+	s := NewAccess(AccessConfig{})
+	run := func() {
+		r.reset()
+		s.Process(r.b, observed)
+	}
+	run()
+	if n, names := testing.AllocsPerRun(50, run), float64(keysOf(r.b)); n > names || names == 0 {
+		t.Errorf("%v allocations for 16 records, %v names", n, names)
+	}
+}
+
 func BenchmarkRegex(b *testing.B) {
 	benchmark(b, newRegex(b, RegexConfig{Pattern: `^(?P<time>.+ \d{4}) (?P<level>[A-Z]+) (?P<count>\d+)$`, Time: "%a %b %e %H:%M:%S %Z %Y"}), "Sun Nov 22 12:31:06 UTC 2026 INFO 12", nil)
 }
 
 func BenchmarkAccess(b *testing.B) {
-	benchmark(b, NewAccess(), fmt.Sprintf(`192.0.2.1 - alice [22/Nov/2026:12:31:01 +0000] "GET /a?b=c HTTP/1.1" 200 1234 "https://example.com/" %q`, "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0"), nil)
+	benchmark(b, NewAccess(AccessConfig{}), fmt.Sprintf(`192.0.2.1 - alice [22/Nov/2026:12:31:01 +0000] "GET /a?b=c HTTP/1.1" 200 1234 "https://example.com/" %q`, "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0"), nil)
 }

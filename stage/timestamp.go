@@ -89,8 +89,8 @@ func (c *stamps) remember(p []byte) {
 // parseStamp reads the timestamps that logging libraries write: RFC 3339 and
 // its relatives (space for T, slashes in the date, comma before the fraction,
 // zone as Z, ±hh:mm, ±hhmm, ±hh, UTC or missing), the access log's
-// 02/Jan/2006:15:04:05 -0700, and Unix times (parseUnix). The whole of p must
-// be one.
+// 02/Jan/2006:15:04:05 -0700, what date(1) and asctime(3) write (parseDate), and
+// Unix times (parseUnix). The whole of p must be one.
 func parseStamp(p []byte) (stamp, bool) {
 	if len(p) >= 19 && p[4] == p[7] && (p[4] == '-' || p[4] == '/') {
 		year, ok1 := digits(p[0:4])
@@ -109,6 +109,9 @@ func parseStamp(p []byte) (stamp, bool) {
 			return stamp{}, false
 		}
 		return clock(year, month, day, p[12:])
+	}
+	if len(p) >= 24 && p[3] == ' ' && p[7] == ' ' && p[10] == ' ' {
+		return parseDate(p)
 	}
 	return parseUnix(p)
 }

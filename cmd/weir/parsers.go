@@ -14,7 +14,7 @@ func parseStep(p *config.Parser) (pipeline.Stage, error) {
 	case p.Regex != "":
 		return stage.NewRegex(stage.RegexConfig{Pattern: p.Regex, Time: p.Time, Types: p.Types})
 	case p.Format == "access":
-		return stage.NewAccess(), nil
+		return stage.NewAccess(stage.AccessConfig{}), nil
 	}
 	return stage.NewParse(stage.ParseConfig{Format: p.Format})
 }
