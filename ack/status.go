@@ -45,6 +45,8 @@ const (
 	// DroppedDamaged: it was in the disk buffer, and the disk did not give it
 	// back as it was.
 	DroppedDamaged
+	// DroppedRate: a rate limit dropped it.
+	DroppedRate
 
 	// NumStatus is the number of values.
 	NumStatus
@@ -63,6 +65,7 @@ var statusNames = [NumStatus][2]string{
 	Buffered:        {"buffered", ""},
 	DroppedExpired:  {"dropped", "expired"},
 	DroppedDamaged:  {"dropped", "damaged"},
+	DroppedRate:     {"dropped", "rate_limited"},
 }
 
 // Class returns delivered, buffered, dropped or dead, and for Open, whose count is what an

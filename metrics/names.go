@@ -47,7 +47,7 @@ var defs = []def{
 
 	{"weir_read_records_total", "Records made from what was read, as each output is to account for them.", []string{"output"}, counter},
 	{"weir_delivered_records_total", "Records the destination has taken.", []string{"output", "reason"}, counter},
-	{"weir_dropped_records_total", "Records that ended without reaching this output, by reason: step and route on purpose, queue_full and rejected by policy.", []string{"output", "reason"}, counter},
+	{"weir_dropped_records_total", "Records that ended without reaching this output, by reason: step, rate_limited and route on purpose, queue_full and rejected by policy.", []string{"output", "reason"}, counter},
 	{"weir_dead_records_total", "Records in the dead-letter queue, by reason.", []string{"output", "reason"}, counter},
 	{"weir_waiting_records", "Records read and not finished: read - delivered - dropped - dead.", []string{"output"}, gauge},
 

@@ -171,16 +171,36 @@ func (g *Graph) refuses(live []uint32, masks []uint64) (full, settling bool) {
 	return full, settling
 }
 
+// byReason splits what steps dropped into what a rate limit did and the rest.
+func byReason(b *record.Batch, idx []uint32) (dropped, limited []uint32) {
+	for k, i := range idx {
+		if !b.Record(int(i)).Flags.Has(record.RateLimited) {
+			continue
+		}
+		dropped = append(dropped, idx[:k]...)
+		for _, i := range idx[k:] {
+			if b.Record(int(i)).Flags.Has(record.RateLimited) {
+				limited = append(limited, i)
+			} else {
+				dropped = append(dropped, i)
+			}
+		}
+		return dropped, limited
+	}
+	return idx, nil
+}
+
 // route gives every live record of the frozen batch to its outputs' queues and
 // counts what goes nowhere. The caller is a user of the batch.
 func (g *Graph) route(b *record.Batch, masks []uint64) {
 	live := b.Live()
-	var dropped []uint32
+	var dropped, limited []uint32
 	if n := b.NumRecords(); n > len(live) {
-		dropped = complement(live, n)
+		dropped, limited = byReason(b, complement(live, n))
 	}
 	for at, o := range g.Outputs {
 		record.CountRecords(b, dropped, o.Index, ack.DroppedStep)
+		record.CountRecords(b, limited, o.Index, ack.DroppedRate)
 		idx := live
 		if masks != nil {
 			idx = selectBit(b, live, masks, at, o.Index)

@@ -73,6 +73,8 @@ const (
 	// Parsed says that a parser chosen for the record's stream has been at it:
 	// those of the pipeline leave it alone.
 	Parsed
+	// RateLimited says of a record that is Dropped, that a rate limit did it.
+	RateLimited
 )
 
 // Has reports whether all flags of g are set in f.
