@@ -229,7 +229,7 @@ func (p *process) kubernetesInput(cfg *config.Config, id config.ID, s *config.Ku
 		d.Exclude = d.Exclude || self(k) || exclude != nil && exclude.MatchStream(d.Streams[0])
 		return d
 	}
-	return p.finishInput(s, c, &config.Parser{})
+	return p.finishInput(s, c, &config.Parser{}, &s.RateLimit)
 }
 
 // guesses says that names may tell what nobody else does. 'weir up' is for people
@@ -285,21 +285,24 @@ func (p *process) fileInput(cfg *config.Config, id config.ID, s *config.FileInpu
 		s := record.NewStream(attrs, podLabels, nil)
 		return tail.Description{Streams: [2]*record.Stream{s, s}}
 	}
-	return p.finishInput(s, c, &s.Parse)
+	return p.finishInput(s, c, &s.Parse, &s.RateLimit)
 }
 
-func (p *process) finishInput(settings any, c tail.Config, parse *config.Parser) (*input, error) {
+func (p *process) finishInput(settings any, c tail.Config, parse *config.Parser, rate *config.RateLimit) (*input, error) {
 	t, err := tail.New(c)
 	if err != nil {
 		return nil, err
 	}
 	in := &input{made: time.Now(), settings: settings, tail: t, run: t}
+	if in.run, err = limit(t, rate); err != nil {
+		return nil, err
+	}
 	step, err := parseStep(parse)
 	if err != nil {
 		return nil, err
 	}
 	if step != nil {
-		in.run = stepFor{Input: t, step: step, now: time.Now}
+		in.run = stepFor{Input: in.run, step: step, now: time.Now}
 	}
 	return in, nil
 }

@@ -387,6 +387,8 @@ func buildStep(s config.Step) (pipeline.Stage, error) {
 		return stage.NewSet(s.Set)
 	case "remove":
 		return stage.NewRemove(s.Remove)
+	case "rate_limit":
+		return rateLimitStep(&s.RateLimit)
 	}
 	return nil, fmt.Errorf("step %q is not built in", s.Kind)
 }
