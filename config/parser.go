@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -9,7 +11,7 @@ import (
 )
 
 // Parser says how the text of records is understood. It is written as a word (auto,
-// json, logfmt, klog, access, none), as regex:<regular expression>, or as a map with
+// json, logfmt, klog, access, which is also nginx or apache, none), as regex:<regular expression>, or as a map with
 // the keys below.
 type Parser struct {
 	// Format is the word; "" if Regex is set or nothing was said.
@@ -21,21 +23,51 @@ type Parser struct {
 
 var parserWords = []string{"auto", "json", "logfmt", "klog", "access", "none"}
 
+// parserNames are what others call them.
+var parserNames = map[string]string{"nginx": "access", "apache": "access", "apache2": "access", "combined": "access", "common": "access"}
+
+const regexHint = "named groups are written as (?P<level>[A-Z]+); the syntax is RE2: https://github.com/google/re2/wiki/Syntax"
+
 // UnmarshalText reads a word or regex:<regular expression>.
 func (p *Parser) UnmarshalText(text []byte) error {
 	s := string(text)
 	if re, ok := strings.CutPrefix(s, "regex:"); ok {
 		*p = Parser{Regex: re}
 		if _, err := p.step(); err != nil {
-			return bad("named groups are written as (?P<level>[A-Z]+); the syntax is RE2", "%s", err)
+			return patternError(err, len("regex:"))
 		}
 		return nil
+	}
+	if name := parserNames[s]; name != "" {
+		s = name
 	}
 	if !slices.Contains(parserWords, s) {
 		return bad(suggest(s, append(parserWords[:len(parserWords):len(parserWords)], "regex:REGEXP")), "unknown value %q", shorten(s))
 	}
 	*p = Parser{Format: s}
 	return nil
+}
+
+// patternError says where in a value, in which the pattern stands at an offset, it is
+// wrong.
+func patternError(err error, at int) error {
+	e := &syntaxError{-1, err.Error(), regexHint}
+	var wrong *stage.PatternError
+	if errors.As(err, &wrong) {
+		e.off = at + wrong.Offset
+		e.msg += fmt.Sprintf(" (at byte %d)", wrong.Offset+1)
+	}
+	return e
+}
+
+// Explain returns what is wrong with a value, by the error of its UnmarshalText, and
+// what to write instead, in one line.
+func Explain(err error) string {
+	var e *syntaxError
+	if !errors.As(err, &e) || e.hint == "" {
+		return err.Error()
+	}
+	return err.Error() + "; " + strings.Join(strings.Fields(e.hint), " ")
 }
 
 // None reports whether records stay as they are.
@@ -88,7 +120,9 @@ func (p *Parser) check(k *checker, path string) {
 		k.err(path, "regex is missing").Hint = "write regex: '^(?P<level>[A-Z]+) ', or one word: " + strings.Join(parserWords, ", ")
 		return
 	}
-	if _, err := p.step(); err != nil {
+	if _, err := p.step(); errors.As(err, new(*stage.PatternError)) {
+		k.inValue(path+".regex", patternError(err, 0))
+	} else if err != nil {
 		k.err(path, "%s", err)
 	}
 }

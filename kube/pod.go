@@ -37,6 +37,8 @@ type Pod struct {
 	// so, or the opposite, of single containers. Use Excluded.
 	Exclude           bool            `json:"exclude,omitempty"`
 	ExcludeContainers map[string]bool `json:"exclude_containers,omitempty"`
+	// Asked are the annotations about the lines of containers, by name. Use Wishes.
+	Asked map[string]string `json:"asked,omitempty"`
 	// BadAnnotations names the annotations whose value was not understood.
 	BadAnnotations []string `json:"bad_annotations,omitempty"`
 }
@@ -110,6 +112,7 @@ func (f *filter) pod(o *corev1.Pod) *Pod {
 	p.Service = service(o, p.Workload)
 	p.Containers = containers(o)
 	p.exclusion(o)
+	p.wishes(o)
 	return p
 }
 
