@@ -81,6 +81,7 @@ func (k *checker) all() {
 	k.listen()
 	k.ports()
 	k.sidecar()
+	k.webhook()
 }
 
 // allOutputs names the types of outputs.

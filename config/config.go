@@ -15,6 +15,7 @@ type Config struct {
 	Limits    Limits    `yaml:"limits" doc:"What the process may use."`
 	Log       LogConfig `yaml:"log" doc:"weir's own log, on stderr."`
 	Sidecar   Sidecar   `yaml:"sidecar" doc:"When a sidecar ends, and what it leaves behind."`
+	Webhook   Webhook   `yaml:"webhook" doc:"The admission webhook that injects sidecars."`
 
 	from *provenance
 }

@@ -36,6 +36,8 @@ type InjectOptions struct {
 	// CPU and Memory are requested, MemoryLimit bounds. Quantities of Kubernetes;
 	// empty ones stand for 10m, 32Mi and 96Mi.
 	CPU, Memory, MemoryLimit string
+	// NoNative says that the cluster has no native sidecars, so that there is none.
+	NoNative bool
 	// Check finds what is wrong with the options of an entry of weir.dev/files; nil
 	// checks nothing.
 	Check func(FileSpec) error
@@ -85,10 +87,16 @@ func Inject(pod *corev1.Pod, o InjectOptions) (in Injection) {
 	if pod.Annotations[AnnotationInjected] != "" {
 		return in
 	}
-	warn := func(format string, args ...any) { in.Warnings = append(in.Warnings, fmt.Sprintf("weir: "+format, args...)) }
+	warn := func(format string, args ...any) {
+		in.Warnings = append(in.Warnings, fmt.Sprintf("weir: "+format, args...))
+	}
 	mode = strings.TrimSpace(mode)
 	if mode != "stream" && mode != "ship" {
 		warn("annotation %s is %q; want stream or ship. The pod gets no sidecar.", AnnotationSidecar, shorten(mode))
+		return in
+	}
+	if o.NoNative {
+		warn("this cluster has no native sidecars, which Kubernetes has from 1.29 on. The pod gets no sidecar.")
 		return in
 	}
 	if os := pod.Spec.OS; os != nil && os.Name == corev1.Windows || pod.Spec.NodeSelector["kubernetes.io/os"] == "windows" {

@@ -21,6 +21,7 @@ type Snapshot struct {
 	Pushes  []Push
 	Senders *Senders // nil if nobody can push or ask
 	Config  Config
+	Webhook *Webhook // nil but in the role webhook
 
 	BudgetUsed, BudgetLimit int64
 	StepErrors              uint64
@@ -97,6 +98,13 @@ type DiskBuffer struct {
 	Quarantined    uint64
 	Dropped        uint64
 	Known          uint64
+}
+
+// Webhook is the admission webhook.
+type Webhook struct {
+	Requests       map[string]uint64 // by result
+	Expires        time.Time         // of the certificate; zero before there is one
+	CertificateBad uint64            // times it could not be renewed, or told to the API server
 }
 
 // Kube is the watch of this node's pods.
@@ -233,6 +241,15 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 			emit("weir_kube_last_event_seconds", now.Sub(k.LastEvent).Seconds())
 		}
 		emit("weir_annotation_errors_total", float64(k.AnnotationErrors))
+	}
+	if h := s.Webhook; h != nil {
+		for result, n := range h.Requests {
+			emit("weir_webhook_requests_total", float64(n), result)
+		}
+		if !h.Expires.IsZero() {
+			emit("weir_webhook_certificate_expires_seconds", float64(h.Expires.Unix()))
+		}
+		emit("weir_webhook_certificate_errors_total", float64(h.CertificateBad))
 	}
 	if s.Store != nil {
 		collectStore(emit, s.Store)

@@ -26,9 +26,10 @@ func full() Snapshot {
 			Records:  map[[2]string]uint64{{"delivered", ""}: 5, {"dropped", "step"}: 2, {"dead", "rejected"}: 1},
 			Requests: map[string]uint64{"ok": 4}, LastSuccess: time.Now(), HasDeadLetterOnDisk: true, Each: []Endpoint{{Name: "https://es-0:9200", Healthy: true}}, Lookups: &Lookups{Done: 3}, Disk: &DiskBuffer{Records: 3},
 		}},
-		Kube:  &Kube{Synced: true, LastEvent: time.Now()},
-		Store: &Store{Rows: 5, MaxDisk: 1 << 30, WALErrors: 3, LowDisk: true},
-		API:   &API{Requests: map[[2]string]int64{{"query_range", "2xx"}: 4}, Seconds: map[string]float64{"query_range": 0.5}},
+		Kube:    &Kube{Synced: true, LastEvent: time.Now()},
+		Store:   &Store{Rows: 5, MaxDisk: 1 << 30, WALErrors: 3, LowDisk: true},
+		API:     &API{Requests: map[[2]string]int64{{"query_range", "2xx"}: 4}, Seconds: map[string]float64{"query_range": 0.5}},
+		Webhook: &Webhook{Requests: map[string]uint64{"injected": 2}, Expires: time.Now()},
 		Senders: &Senders{
 			Allowed: map[string]int64{"ingest": 1}, Denied: map[string]int64{"query": 1}, Reviews: map[string]uint64{"good": 1},
 			Tenants: []Tenant{{Name: "red", Refused: map[string]int64{"day": 1}}},

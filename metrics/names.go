@@ -145,6 +145,9 @@ var defs = []def{
 	{"weir_kube_synced", "1 when the pods of this node are known from the API server.", nil, gauge},
 	{"weir_kube_pods", "Pods known on this node.", nil, gauge},
 	{"weir_kube_watch_restarts_total", "Times the watch had to start anew.", nil, counter},
+	{"weir_webhook_requests_total", "Admission requests, by result: injected, none (nothing asked for), warned (bad annotations), failed (could not be read).", []string{"result"}, counter},
+	{"weir_webhook_certificate_expires_seconds", "When the webhook's certificate ends, in Unix seconds.", nil, gauge},
+	{"weir_webhook_certificate_errors_total", "Times the certificate could not be renewed, or the API server not be told.", nil, counter},
 	{"weir_kube_last_event_seconds", "Time since the last event of the watch.", nil, gauge},
 	{"weir_annotation_errors_total", "Pod annotations with a value that means nothing.", nil, counter},
 

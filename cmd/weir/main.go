@@ -171,6 +171,7 @@ line, keeps them, and delivers them to the backends people run.
 		{"run", sidecarCommand()},
 		{"run", gatewayCommand()},
 		{"run", storeCommand()},
+		{"run", webhookCommand()},
 		{"run", runCommand()},
 		{"look", tailCommand()},
 		{"look", queryCommand()},
