@@ -43,6 +43,9 @@ type RateLimitConfig struct {
 	Over  Over
 	// Text is the limit as messages should write it.
 	Text string
+	// Of says whose records are meant; nil: everybody's. It is asked once for every
+	// stream of a batch.
+	Of func(*record.Stream) bool
 	// MaxKeys bounds the combinations that are remembered, the latest used; 0
 	// means 16384. One that was forgotten begins with a full burst.
 	MaxKeys int
@@ -64,6 +67,7 @@ type RateLimit struct {
 	recent  list.List // of *bucket, the latest used first
 	owing   list.List // of *bucket that dropped something not told, the first first
 	ofBatch []*bucket // by the batch's stream; nil: not looked up
+	mine    []bool    // by the batch's stream, of a limit for some
 	key     []byte
 	scratch []byte
 	full    time.Time // of WaitOver: when all that came is within the rate again
@@ -81,11 +85,7 @@ type bucket struct {
 	owing   *list.Element // nil if dropped is 0
 	stream  *record.Stream
 
-	// Of SampleOver: one in n of this window is kept.
-	n, i   uint64
-	behind uint64 // records since the last that was kept
-	came   float64
-	window time.Time
+	behind uint64 // of SampleOver: records since the last that was kept
 }
 
 // NewRateLimit returns the step.
@@ -112,9 +112,14 @@ func (s *RateLimit) Process(b *record.Batch, now time.Time) error {
 	for len(s.ofBatch) < len(b.Streams()) {
 		s.ofBatch = append(s.ofBatch, nil)
 	}
+	if s.mine = s.mine[:0]; s.c.Of != nil {
+		for _, ref := range b.Streams() {
+			s.mine = append(s.mine, s.c.Of(ref.Stream))
+		}
+	}
 	for i := range b.NumRecords() {
 		r := b.Record(i)
-		if r.Flags&skip != 0 {
+		if r.Flags&skip != 0 || s.c.Of != nil && !s.mine[r.Stream] {
 			continue
 		}
 		k := s.bucketOf(b, i, now)
@@ -131,7 +136,7 @@ func (s *RateLimit) Process(b *record.Batch, now time.Time) error {
 				}
 			}
 		case SampleOver:
-			s.sample(b, i, k, cost, now)
+			s.sample(b, i, k, cost)
 		default:
 			if !k.take(cost, s.c.Burst) {
 				s.drop(b, i, k, now)
@@ -167,27 +172,16 @@ func (s *RateLimit) drop(b *record.Batch, i int, k *bucket, now time.Time) {
 	k.stream = b.Stream(i)
 }
 
-// sample keeps one in n.
-func (s *RateLimit) sample(b *record.Batch, i int, k *bucket, cost float64, now time.Time) {
-	if d := now.Sub(k.window); d >= time.Second {
-		// What came in the last window says how much of this one is to be kept.
-		k.n = 1
-		if d < 2*time.Second {
-			k.n = uint64(max(1, math.Ceil(k.came/(s.c.Rate*d.Seconds()))))
-		}
-		k.window, k.came, k.i = now, 0, 0
-	}
-	k.came += cost
-	k.i++
+// sample keeps one in n, n being one while the bucket is at least half full, two below
+// that, three below a third. So n settles where what is kept is what flows in, and what
+// is kept of many records that come at once is not only the first of them.
+func (s *RateLimit) sample(b *record.Batch, i int, k *bucket, cost float64) {
 	k.behind++
-	if k.i < k.n {
-		b.Record(i).Flags |= record.Dropped | record.RateLimited
-		return
+	n := uint64(1 << 20)
+	if k.tokens >= 1 {
+		n = uint64(s.c.Burst / k.tokens)
 	}
-	k.i = 0
-	if !k.take(cost, s.c.Burst) {
-		// More comes than did.
-		k.n = min(2*k.n, 1<<20)
+	if k.behind < n || !k.take(cost, s.c.Burst) {
 		b.Record(i).Flags |= record.Dropped | record.RateLimited
 		return
 	}
@@ -246,7 +240,7 @@ func (s *RateLimit) newBucket(now time.Time) *bucket {
 			delete(s.buckets, k.key)
 		}
 	}
-	k := &bucket{key: string(s.key), tokens: s.c.Burst, at: now, n: 1, window: now}
+	k := &bucket{key: string(s.key), tokens: s.c.Burst, at: now}
 	k.recent = s.recent.PushFront(k)
 	s.buckets[k.key] = k
 	return k

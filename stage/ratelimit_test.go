@@ -124,8 +124,24 @@ func TestRateLimitSampleStandsForAll(t *testing.T) {
 	if rate := float64(count) / 55; rate > 51 || rate < 35 {
 		t.Errorf("%.1f a second are kept, of 50", rate)
 	}
-	if missing := came - standsFor; missing < 0 || missing > 100 {
+	if missing := came - standsFor; missing < 0 || missing > 200 {
 		t.Errorf("what is kept stands for %d of %d", standsFor, came)
+	}
+	// Of many that come at once, not only the first are kept.
+	now = now.Add(10 * time.Second)
+	b := pods(5000, "a")
+	s.Process(b, now)
+	if n, _, _ := kept(b); n["a"] > 50 || n["a"] < 25 {
+		t.Errorf("%d of 5000 are kept", n["a"])
+	}
+	last := 0
+	for i, r := range b.Records() {
+		if !r.Flags.Has(record.Dropped) {
+			last = i
+		}
+	}
+	if last < 4*50 {
+		t.Errorf("nothing behind the record %d of 5000 is kept", last)
 	}
 	// Below the rate nothing is lost, at once or after a moment.
 	now = now.Add(10 * time.Second)
