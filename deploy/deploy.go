@@ -13,7 +13,7 @@ import (
 	"regexp"
 )
 
-//go:embed agent/*.yaml store/*.yaml gateway/*.yaml
+//go:embed agent/*.yaml store/*.yaml gateway/*.yaml webhook/*.yaml
 var files embed.FS
 
 // What the files say, and Options replace.
@@ -35,6 +35,7 @@ var roles = []struct {
 		"serviceaccount.yaml", "configmap.yaml", "service.yaml", "networkpolicy.yaml", "pdb.yaml", "hpa.yaml", "statefulset.yaml",
 	}},
 	{"store", []string{"configmap.yaml", "service.yaml", "statefulset.yaml"}},
+	{"webhook", []string{"serviceaccount.yaml", "configmap.yaml", "service.yaml", "pdb.yaml", "deployment.yaml", "webhookconfiguration.yaml"}},
 }
 
 // Roles returns the names of the roles that have manifests.
@@ -96,6 +97,11 @@ func Manifests(role string, o Options) ([]byte, error) {
 		for _, key := range []string{"namespace: ", "  name: "} {
 			out = replaceValue(out, key, DefaultNamespace, o.Namespace)
 		}
+		if o.Namespace != DefaultNamespace { // names in lists and addresses
+			out = bytes.ReplaceAll(out, []byte("[kube-system, "+DefaultNamespace+"]"), []byte("[kube-system, '"+o.Namespace+"']"))
+			out = bytes.ReplaceAll(out, []byte("."+DefaultNamespace+":"), []byte("."+o.Namespace+":"))
+		}
+		out = replaceValue(out, "value: ", DefaultImage, o.Image) // of the sidecars that the webhook makes
 		return replaceValue(out, "image: ", DefaultImage, o.Image), nil
 	}
 	return nil, fmt.Errorf("%w: %q", ErrUnknownRole, role)

@@ -61,3 +61,19 @@ func TestExamples(t *testing.T) {
 		}
 	}
 }
+
+// exampleFiles returns the examples that are a file each.
+func exampleFiles(t *testing.T) map[string][]byte {
+	t.Helper()
+	names, err := filepath.Glob("examples/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make(map[string][]byte)
+	for _, name := range names {
+		if out[name], err = os.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"testing"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -21,7 +23,8 @@ func strict(o object) error {
 		"ClusterRole": new(rbacv1.ClusterRole), "ClusterRoleBinding": new(rbacv1.ClusterRoleBinding), "DaemonSet": new(appsv1.DaemonSet),
 		"StatefulSet": new(appsv1.StatefulSet), "Service": new(corev1.Service), "Deployment": new(appsv1.Deployment),
 		"NetworkPolicy": new(networkingv1.NetworkPolicy), "PodDisruptionBudget": new(policyv1.PodDisruptionBudget),
-		"HorizontalPodAutoscaler": new(autoscalingv2.HorizontalPodAutoscaler),
+		"HorizontalPodAutoscaler": new(autoscalingv2.HorizontalPodAutoscaler), "Pod": new(corev1.Pod), "Job": new(batchv1.Job),
+		"Role": new(rbacv1.Role), "RoleBinding": new(rbacv1.RoleBinding), "MutatingWebhookConfiguration": new(admissionregistrationv1.MutatingWebhookConfiguration),
 	}[o["kind"]]
 	b, err := json.Marshal(o)
 	if err != nil {
