@@ -219,7 +219,7 @@ func (c *chain) hasInode(st stat) bool {
 }
 
 // identify finds the generation that a file is, or makes a new one. It returns
-// nil for a file that is the beginning of a copy of the live one.
+// nil for a file that is, or may be, the beginning of a copy of the live one.
 func (in *Input) identify(c *chain, f sibling, st stat) (*generation, error) {
 	if !st.regular() {
 		if st.mode&unix.S_IFMT == unix.S_IFLNK {
@@ -284,7 +284,7 @@ func (in *Input) match(c *chain, f sibling, probe *generation) (*generation, err
 				}
 			}
 			if g.fd >= 0 {
-				if copied, err := in.isCopy(g, probe); err != nil || copied {
+				if copied, err := in.isCopy(c, g, probe); err != nil || copied {
 					return nil, err
 				}
 			}
@@ -344,6 +344,9 @@ func (in *Input) match(c *chain, f sibling, probe *generation) (*generation, err
 			return g, nil
 		}
 	}
+	if c.plain && f.rank != 0 && !f.gz && st.size == 0 && time.Since(time.Unix(0, st.mtime)) < lateGrace {
+		return nil, nil // copytruncate has made it, and will fill it
+	}
 	if known {
 		in.setKey(c, probe, head)
 	}
@@ -376,10 +379,12 @@ func (in *Input) setKey(c *chain, g *generation, head []byte) {
 }
 
 // isCopy reports whether what there is of an opened file stands at the same
-// place in the open file of g. It looks at the end only; the heads are equal.
-func (in *Input) isCopy(g, probe *generation) (bool, error) {
+// place in the open file of g, of which the end is compared; the heads are equal. It
+// also does if the file of g has been truncated since it was last looked at: the next
+// look finds that, and then what the other file is.
+func (in *Input) isCopy(c *chain, g, probe *generation) (bool, error) {
 	n := int(min(probe.size, anchorMax))
-	if n == 0 || probe.size > g.size {
+	if n == 0 {
 		return false, nil
 	}
 	var p, q [anchorMax]byte
@@ -388,6 +393,18 @@ func (in *Input) isCopy(g, probe *generation) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	// More may have been written before the copy was made than is known of g.
 	b, err := in.readRaw(g, q[:n], off)
-	return a == n && b == n && p == q, err
+	if err != nil {
+		return false, err
+	}
+	if a == n && b == n && p == q {
+		return true, nil
+	}
+	st, err := fstat(g.fd)
+	if err != nil || st.size < g.size {
+		return true, err
+	}
+	same, err := in.check(g, c.identity, g.here())
+	return !same, err
 }
