@@ -25,6 +25,7 @@ type Snapshot struct {
 
 	BudgetUsed, BudgetLimit int64
 	StepErrors              uint64
+	Parsers                 []Parser
 	CheckpointErrors        uint64
 }
 
@@ -41,6 +42,12 @@ type Input struct {
 	Errors         map[string]uint64
 	SinceLastPass  float64
 	LastPassIsSane bool
+}
+
+// Parser is a parser and how many records were not what it was told.
+type Parser struct {
+	Name, At string
+	Errors   uint64
 }
 
 // Bytes are the byte counters of the ledger: Written = Read + Unread + Lost.
@@ -232,6 +239,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	emit("weir_budget_used_bytes", float64(s.BudgetUsed))
 	emit("weir_budget_limit_bytes", float64(s.BudgetLimit))
 	emit("weir_step_errors_total", float64(s.StepErrors))
+	for _, p := range s.Parsers {
+		emit("weir_parse_errors_total", float64(p.Errors), p.Name, p.At)
+	}
 	emit("weir_checkpoint_errors_total", float64(s.CheckpointErrors))
 	if k := s.Kube; k != nil {
 		emit("weir_kube_synced", bit(k.Synced))

@@ -15,6 +15,7 @@ var update = flag.Bool("update", false, "rewrite the reference documentation")
 
 func full() Snapshot {
 	return Snapshot{
+		Parsers: []Parser{{Name: "regex", At: "annotation", Errors: 1}},
 		Inputs: []Input{{
 			ID:    "kubernetes",
 			Bytes: map[string]Bytes{"shop": {Written: 100, Read: 70, Unread: 20, Lost: 10}},

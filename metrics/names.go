@@ -89,6 +89,7 @@ var defs = []def{
 	{"weir_output_last_success_seconds", "Time since an attempt last succeeded; absent before the first.", []string{"output"}, gauge},
 
 	{"weir_dlq_bytes", "Size of the dead-letter queue on disk.", []string{"output"}, gauge},
+	{"weir_parse_errors_total", "Records that are not what their parser was told, by parser and where it is given (pipeline[0].parse, inputs.file/app, annotation); they pass on unchanged.", []string{"parser", "at"}, counter},
 	{"weir_step_errors_total", "Times a pipeline step reported that it is broken.", nil, counter},
 	{"weir_checkpoint_errors_total", "Saves of the positions that failed; the old ones are intact.", nil, counter},
 

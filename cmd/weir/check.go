@@ -84,7 +84,7 @@ and the Kubernetes API server for the pods of this node.`,
 // buildable finds errors that only the parts themselves can see.
 func buildable(cfg *config.Config) error {
 	for i, s := range cfg.Pipeline {
-		if _, err := buildStep(s); err != nil {
+		if _, err := new(process).buildStep(s, ""); err != nil {
 			return cfg.Problem(fmt.Sprintf("pipeline[%d].%s", i, s.Kind), err.Error())
 		}
 	}

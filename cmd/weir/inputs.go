@@ -155,7 +155,7 @@ func (p *process) tailConfig(id config.ID, t *config.Tail, format string) tail.C
 		PollInterval: time.Duration(t.PollInterval), MaxHandles: openFiles(t.MaxOpen),
 		Hold: tail.Hold{MaxBytes: int64(t.Hold.MaxBytes), MaxAge: time.Duration(t.Hold.MaxAge), LinkDir: string(t.Hold.Dir)},
 		Book: &p.book, Logger: p.log.With("input", string(id)),
-		Multiline: joining(&t.Multiline),
+		Multiline: joining(&t.Multiline), ReadBytes: readAtOnce(&t.RateLimit),
 	}
 	if p.positions == nil {
 		c.Hold.LinkDir = "" // a trial touches nothing
@@ -193,8 +193,10 @@ func (p *process) kubernetesInput(cfg *config.Config, id config.ID, s *config.Ku
 	if s.Metadata == "path" {
 		watch = nil
 	}
+	var own *perPod
 	if watch != nil {
-		c.DescribeVersion = watch.version
+		own = newPerPod(&p.misses, p.troubles.tell)
+		c.DescribeVersion = func() uint64 { return own.round(watch.version()) }
 	}
 	base := []record.Attr{
 		{Name: record.AttrCluster, Value: cfg.Cluster},
@@ -214,22 +216,27 @@ func (p *process) kubernetesInput(cfg *config.Config, id config.ID, s *config.Ku
 			record.Attr{Name: record.AttrRestart, Value: strconv.Itoa(k.Restart)},
 		)
 		var d tail.Description
-		var labels, annotations []record.Attr
+		var m podMetadata
 		if watch != nil {
-			var m podMetadata
 			m, d.Wait = watch.describe(k)
 			attrs = append(attrs, m.attrs...)
-			labels, annotations = m.labels, m.annotations
 			d.Exclude = m.exclude
 		} else if p.guesses() {
 			// What is configured wins: of two attributes with one name the later stands.
 			attrs = append(podNameAttrs(k.Pod, nodeName(cfg)), attrs...)
 		}
-		d.Streams = containerStreams(attrs, labels, annotations)
+		d.Streams = containerStreams(attrs, m.labels, m.annotations)
 		d.Exclude = d.Exclude || self(k) || exclude != nil && exclude.MatchStream(d.Streams[0])
+		if own != nil && !d.Exclude {
+			own.obey(k, &m, &d)
+		}
 		return d
 	}
-	return p.finishInput(s, c, &config.Parser{}, &s.RateLimit)
+	in, err := p.finishInput(id, s, c, &config.Parser{}, &s.RateLimit)
+	if err == nil && own != nil {
+		in.run = stepFor{Input: in.run, step: own, now: time.Now}
+	}
+	return in, err
 }
 
 // guesses says that names may tell what nobody else does. 'weir up' is for people
@@ -285,10 +292,10 @@ func (p *process) fileInput(cfg *config.Config, id config.ID, s *config.FileInpu
 		s := record.NewStream(attrs, podLabels, nil)
 		return tail.Description{Streams: [2]*record.Stream{s, s}}
 	}
-	return p.finishInput(s, c, &s.Parse, &s.RateLimit)
+	return p.finishInput(id, s, c, &s.Parse, &s.RateLimit)
 }
 
-func (p *process) finishInput(settings any, c tail.Config, parse *config.Parser, rate *config.RateLimit) (*input, error) {
+func (p *process) finishInput(id config.ID, settings any, c tail.Config, parse *config.Parser, rate *config.RateLimit) (*input, error) {
 	t, err := tail.New(c)
 	if err != nil {
 		return nil, err
@@ -297,7 +304,7 @@ func (p *process) finishInput(settings any, c tail.Config, parse *config.Parser,
 	if in.run, err = limit(t, rate); err != nil {
 		return nil, err
 	}
-	step, err := parseStep(parse)
+	step, err := p.parseStep(parse, "inputs."+string(id))
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -23,8 +24,9 @@ func joining(m *config.Multiline) *cri.Multiline {
 
 var overs = map[string]stage.Over{"drop": stage.DropOver, "sample": stage.SampleOver, "wait": stage.WaitOver}
 
-// rateLimitStep returns the step of a rate limit, nil if there is none.
-func rateLimitStep(r *config.RateLimit) (*stage.RateLimit, error) {
+// rateLimitStep returns the step of a rate limit, nil if there is none. of is as in
+// stage.RateLimitConfig.
+func rateLimitStep(r *config.RateLimit, of func(*record.Stream) bool) (*stage.RateLimit, error) {
 	if r.None() {
 		return nil, nil
 	}
@@ -37,8 +39,22 @@ func rateLimitStep(r *config.RateLimit) (*stage.RateLimit, error) {
 		burst = float64(rate.N)
 	}
 	return stage.NewRateLimit(stage.RateLimitConfig{
-		Per: r.Per, Rate: float64(rate.N) / rate.Per.Seconds(), Bytes: rate.Bytes, Burst: burst, Over: overs[r.Over], Text: rate.String(),
+		Per: r.Per, Rate: float64(rate.N) / rate.Per.Seconds(), Bytes: rate.Bytes, Burst: burst, Over: overs[r.Over], Text: rate.String(), Of: of,
 	})
+}
+
+// readAtOnce is how many bytes an input reads at once, 0 for the usual: with a limit
+// that waits about what may come at once, so that it is not ahead of its rate by much.
+func readAtOnce(r *config.RateLimit) int {
+	if r.None() || r.Over != "wait" {
+		return 0
+	}
+	const line = 128 // bytes, about
+	n := cmp.Or(int64(r.Burst), r.Bytes.N, r.Lines.N)
+	if r.Bytes.Per == 0 {
+		n *= line
+	}
+	return int(min(max(n, 4<<10), 256<<10))
 }
 
 // limited is an input with a rate limit before everything else.
@@ -50,7 +66,7 @@ type limited struct {
 
 // limit puts the rate limit, if there is one, behind an input.
 func limit(in pipeline.Input, r *config.RateLimit) (pipeline.Input, error) {
-	step, err := rateLimitStep(r)
+	step, err := rateLimitStep(r, nil)
 	if err != nil || step == nil {
 		return in, err
 	}

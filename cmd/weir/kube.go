@@ -26,6 +26,9 @@ type kubeWatch struct {
 type podMetadata struct {
 	attrs, labels, annotations []record.Attr
 	exclude                    bool
+	wishes                     kube.Wishes
+	strays                     []string // annotations that name a container which is none
+	containers                 map[string]kube.Container
 }
 
 // podCache keeps pods beside the positions, so that a restart with the API
@@ -113,6 +116,7 @@ func (k *kubeWatch) describe(c tail.Container) (m podMetadata, wait bool) {
 	}
 	m.labels, m.annotations = pod.Labels, pod.Annotations
 	m.exclude = pod.Excluded(c.Container)
+	m.wishes, m.strays, m.containers = pod.Wishes(c.Container), pod.Strays(), pod.Containers
 	return m, false
 }
 

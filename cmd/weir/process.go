@@ -77,6 +77,8 @@ type process struct {
 	kube      *kubeWatch
 	cluster   *cluster           // who pushes, as Kubernetes knows it; nil if nobody asks
 	conns     *gateway.ConnLimit // of all HTTP listeners
+	misses    parseMisses
+	troubles  annotationTrouble
 
 	// What follows changes with a reload. Reloads happen in one goroutine (see
 	// watchConfig); it holds mu for each change, everybody else for each look,
@@ -118,6 +120,7 @@ func (p *process) run(ctx context.Context) error {
 		return err
 	}
 	p.log = newLogger(cfg.Log, &p.level)
+	p.troubles.log = p.log
 	for _, w := range warnings.List() {
 		p.log.Warn(w.Message, "at", w.Pos.String())
 	}
@@ -322,12 +325,13 @@ func (p *process) buildGraph(cfg *config.Config) (g *pipeline.Graph, next map[co
 		}
 	}()
 	for i, s := range cfg.Pipeline {
-		step, err := buildStep(s)
+		name := fmt.Sprintf("pipeline[%d].%s", i, s.Kind)
+		step, err := p.buildStep(s, name)
 		if err != nil {
-			return nil, next, cfg.Problem(fmt.Sprintf("pipeline[%d].%s", i, s.Kind), err.Error())
+			return nil, next, cfg.Problem(name, err.Error())
 		}
 		if step != nil {
-			g.Steps = append(g.Steps, pipeline.Step{Name: fmt.Sprintf("pipeline[%d].%s", i, s.Kind), Stage: step})
+			g.Steps = append(g.Steps, pipeline.Step{Name: name, Stage: step})
 		}
 	}
 	at := make(map[config.ID]int)
@@ -369,10 +373,10 @@ func (p *process) discard(next map[config.ID]*destination) {
 }
 
 // buildStep returns nil for a step that does nothing.
-func buildStep(s config.Step) (pipeline.Stage, error) {
+func (p *process) buildStep(s config.Step, at string) (pipeline.Stage, error) {
 	switch s.Kind {
 	case "parse":
-		return parseStep(&s.Parse)
+		return p.parseStep(&s.Parse, at)
 	case "drop", "keep":
 		text := s.Drop
 		if s.Kind == "keep" {
@@ -388,7 +392,7 @@ func buildStep(s config.Step) (pipeline.Stage, error) {
 	case "remove":
 		return stage.NewRemove(s.Remove)
 	case "rate_limit":
-		return rateLimitStep(&s.RateLimit)
+		return rateLimitStep(&s.RateLimit, nil)
 	}
 	return nil, fmt.Errorf("step %q is not built in", s.Kind)
 }

@@ -469,11 +469,14 @@ func (p *process) snapshot() metrics.Snapshot {
 	defer p.mu.Unlock()
 	s := metrics.Snapshot{
 		BudgetUsed: p.budget.Used(), BudgetLimit: p.budget.Limit(),
-		StepErrors: p.engine.StepErrors(),
-		Kube:       p.kube.metrics(),
+		StepErrors: p.engine.StepErrors(), Parsers: p.misses.list(),
+		Kube: p.kube.metrics(),
 		Config: metrics.Config{
 			LastReloadOK: p.reload.ok, Accepted: p.reload.accepted, Refused: p.reload.refused, LoadedAt: p.reload.at,
 		},
+	}
+	if s.Kube != nil {
+		s.Kube.AnnotationErrors += p.troubles.n.Load()
 	}
 	var total ack.Tally
 	for id, in := range p.inputs {
