@@ -74,3 +74,39 @@ func BenchmarkPlain300(b *testing.B) {
 	body := text(299)
 	benchmarkFrame(b, Config{Format: Plain}, func(int) string { return body + "\n" })
 }
+
+// BenchmarkMultiline frames what containers write, 60 % JSON and 40 % text, of which
+// one line in 20 is of a stack trace, with joining off and on.
+func BenchmarkMultiline(b *testing.B) {
+	short, long := text(180), text(300)
+	line := func(i int) string {
+		switch k := i % 100; {
+		case k < 60:
+			return `{"time":"2026-11-22T12:00:00Z","level":"info","msg":"` + short + `","n":` + fmt.Sprint(i) + `}`
+		case k < 90:
+			return "2026-11-22 12:00:00 INFO " + long
+		case k < 95:
+			return "\tat com.example.shop.OrderService.place(OrderService.java:131)"
+		}
+		return "level=info caller=main.go:1 msg=" + short
+	}
+	auto := mustMultiline(b, MultilineConfig{Traces: "auto"})
+	first := mustMultiline(b, MultilineConfig{First: `^(\{|\d{4}-|level=)`})
+	for _, c := range []struct {
+		name string
+		c    Config
+		wrap func(i int) string
+	}{
+		{"cri/off", Config{}, nil}, {"cri/auto", Config{Multiline: auto}, nil}, {"cri/first", Config{Multiline: first}, nil},
+		{"plain/off", Config{Format: Plain}, line}, {"plain/auto", Config{Format: Plain, Multiline: auto}, line},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			benchmarkFrame(b, c.c, func(i int) string {
+				if c.wrap != nil {
+					return c.wrap(i) + "\n"
+				}
+				return stamp(i) + " stdout F " + line(i) + "\n"
+			})
+		})
+	}
+}
