@@ -439,10 +439,21 @@ func (j *Joiner) add(f *frame, m message) {
 		flags |= record.Continued
 	}
 	if m.more || m.cont {
-		if p := f.b.Bytes(m.body); len(p) > 0 && p[0] == 0 && leadingNULs(p) == len(p) {
-			// The hole of a sparse file behind a torn line.
-			j.stats.NULBytes += uint64(len(p))
-			return
+		if p := f.b.Bytes(m.body); len(p) > 0 && (p[0] == 0 || p[len(p)-1] == 0) {
+			// The hole of a sparse file behind a torn line, or before its rest.
+			head := leadingNULs(p)
+			if !m.cont {
+				head = 0
+			}
+			tail := len(p)
+			for m.more && tail > head && p[tail-1] == 0 {
+				tail--
+			}
+			j.stats.NULBytes += uint64(len(p) - (tail - head))
+			if head == tail || m.more && leadingNULs(p) == len(p) {
+				return
+			}
+			m.body = record.Span{Off: m.body.Off + uint32(head), Len: uint32(tail - head)}
 		}
 		j.stats.Split++
 	}

@@ -49,6 +49,11 @@ func isException(line []byte) bool {
 	return dots > 0 && (bytes.HasSuffix(name, []byte("Exception")) || bytes.HasSuffix(name, []byte("Error")) || bytes.HasSuffix(name, []byte("Throwable")))
 }
 
+// isInner: "---> System.Exception: text", "--- End of inner exception stack trace ---".
+func isInner(text []byte) bool {
+	return bytes.HasPrefix(text, []byte("--- End of ")) || bytes.HasPrefix(text, []byte("---> ")) && bytes.Contains(text[:min(len(text), 256)], []byte("Exception"))
+}
+
 // isNodeSource: "/app/index.js:3", "node:internal/fs:12".
 func isNodeSource(line []byte) bool {
 	line = trimCR(line)

@@ -56,7 +56,7 @@ func (m *Multiline) look(line []byte) bool {
 		return true
 	}
 	n := len(line)
-	return n > 0 && (lookAt[line[0]] || line[n-1] == ':')
+	return n > 0 && (lookAt[line[0]] || line[n-1] == ':' || line[n-1] == '\r')
 }
 
 // next says what line is to the record before it, of which before is the text so
@@ -69,7 +69,8 @@ func (m *Multiline) next(at trace, before, line []byte) (trace, verdict) {
 		}
 		return noTrace, joins
 	}
-	if n := len(line); n > 1 && line[0] == '{' && trimCR(line)[len(trimCR(line))-1] == '}' {
+	line = trimCR(line)
+	if n := len(line); n > 1 && line[0] == '{' && line[n-1] == '}' {
 		return noTrace, alone
 	}
 	if before != nil || at != noTrace {
@@ -82,6 +83,7 @@ func (m *Multiline) next(at trace, before, line []byte) (trace, verdict) {
 
 // begin returns where in a trace the first line of a record stands.
 func (m *Multiline) begin(line []byte) trace {
+	line = trimCR(line)
 	if len(line) == 0 || m.first != nil {
 		return noTrace
 	}
@@ -114,7 +116,6 @@ func pyTrace(line []byte) trace {
 
 // continues reports whether line continues a record, and where in a trace it stands.
 func (m *Multiline) continues(at trace, before, line []byte) (trace, bool) {
-	line = trimCR(line)
 	text := bytes.TrimLeft(line, " \t")
 	if len(text) == 0 {
 		return emptyLine(at)
@@ -216,7 +217,7 @@ func (m *Multiline) indented(at trace, before, line, text []byte, indent int) (t
 	switch c := text[0]; {
 	case c == 'a' && m.langs&(java|node|dotnet) != 0 && isAt(text),
 		c == '.' && m.langs&java != 0 && isMore(text),
-		c == '-' && m.langs&dotnet != 0 && (bytes.HasPrefix(text, []byte("---> ")) || bytes.HasPrefix(text, []byte("--- End of "))),
+		c == '-' && m.langs&dotnet != 0 && isInner(text),
 		(c == 'C' || c == 'S') && m.langs&java != 0 && isCause(text):
 		return atLines, true
 	case m.langs&ruby != 0 && isRubyFrom(text):
@@ -259,7 +260,7 @@ func goNext(at trace, line []byte) (trace, bool) {
 }
 
 func trimCR(line []byte) []byte {
-	if n := len(line); n > 1 && line[n-1] == '\r' {
+	if n := len(line); n > 0 && line[n-1] == '\r' {
 		return line[:n-1]
 	}
 	return line
