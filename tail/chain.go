@@ -41,6 +41,7 @@ type chain struct {
 	lastSeen   time.Time
 	emptySince time.Time
 	dirty      bool
+	noReclaim  bool // its space cannot be given back
 }
 
 // mark is a position that was read and is not known to be finished.

@@ -130,6 +130,10 @@ type Config struct {
 	Hold  Hold
 	Start Start
 
+	// Reclaim gives back the disk space of what is finished and saved, of plain
+	// files that this process may write to.
+	Reclaim bool
+
 	// Describe is called when a chain is found and again when
 	// DescribeVersion has changed. Both must be fast and safe to call from
 	// the input's goroutine.

@@ -38,6 +38,8 @@ type generation struct {
 	lost   int64 // bytes given up, at the end
 	origin int64 // bytes at the beginning that were never meant to be read
 
+	punched int64 // up to where its space was given back, by this process
+
 	// The file it was last seen as, "" when it has no name any more.
 	name  string
 	gz    bool

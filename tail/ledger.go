@@ -81,7 +81,10 @@ type Stats struct {
 	Gaps          map[string]uint64 // by reason
 	Errors        map[string]uint64 // by kind
 	Truncations   uint64
-	Lines         cri.Stats
+	// Reclaimed is how many bytes of disk space were given back; see
+	// Config.Reclaim.
+	Reclaimed int64
+	Lines     cri.Stats
 	// Open counts the files of which a message or record is read and not
 	// complete.
 	Open int
@@ -99,7 +102,7 @@ func (a *account) ledger(unread int64) Ledger {
 func (in *Input) collect() *Stats {
 	s := &Stats{
 		Time: in.now, Files: map[string]int{}, OpenHandles: in.open.Len(),
-		Gaps: map[string]uint64{}, Errors: map[string]uint64{}, Truncations: in.truncations, Full: in.full,
+		Gaps: map[string]uint64{}, Errors: map[string]uint64{}, Truncations: in.truncations, Reclaimed: in.reclaimed, Full: in.full,
 	}
 	for k, n := range in.gapCount {
 		s.Gaps[k] = n

@@ -21,10 +21,15 @@ var (
 type system struct {
 	openat func(dirfd int, name string, flags int) (int, error)
 	pread  func(fd int, p []byte, off int64) (int, error)
+	// writable returns another handle of the same file, for writing; punch makes a
+	// hole.
+	writable func(fd int) (int, error)
+	punch    func(fd int, off, n int64) error
 }
 
 func realSystem() system {
 	return system{
+		writable: writableAgain, punch: punchHole,
 		openat: func(dirfd int, name string, flags int) (int, error) {
 			for {
 				fd, err := unix.Openat(dirfd, name, flags|unix.O_CLOEXEC, 0)

@@ -83,6 +83,7 @@ func (in *Input) save() error {
 			}
 		}
 		in.dropLinks()
+		in.reclaim()
 	}
 	return nil
 }

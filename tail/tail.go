@@ -57,6 +57,7 @@ type Input struct {
 	errors      map[string]uint64
 	truncations uint64
 	nulBytes    uint64
+	reclaimed   int64
 	lines       cri.Stats // of chains that are gone
 
 	links        *holder   // nil: no links
@@ -254,7 +255,11 @@ func (in *Input) step(ctx context.Context, sink record.Sink) (progress bool, err
 	if in.now.Sub(in.started) < youth {
 		every = saveEveryYoung
 	}
-	if in.now.Sub(in.lastSave) >= every || in.lastSave.IsZero() {
+	due := in.now.Sub(in.lastSave) >= every || in.lastSave.IsZero()
+	if !due && in.cfg.Reclaim && in.now.Sub(in.lastSave) >= saveEveryYoung {
+		due = in.reclaimWaits() >= reclaimSoon
+	}
+	if due {
 		in.lastSave = in.now
 		if err := in.save(); err != nil {
 			in.log.Error("cannot save positions", "error", err)
