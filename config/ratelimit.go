@@ -60,6 +60,8 @@ func (r RateLimit) MarshalText() ([]byte, error) { return []byte(r.String()), ni
 // that reads files.
 func (r *RateLimit) check(k *checker, path string, files bool) {
 	switch {
+	case r.None() && k.nodes[path].node != nil && k.nodes[path].kind == scalarNode:
+		return // it is no rate, which was reported
 	case r.None():
 		k.err(path, "lines or bytes is missing").Hint = "write lines: 20k/s"
 	case r.Lines.Per != 0 && r.Bytes.Per != 0:

@@ -234,8 +234,8 @@ func (j *Joiner) SetMultiline(m *Multiline) {
 }
 
 // Due reports whether a record waits that may go on, and has for so long that it is
-// taken not to: for Multiline's wait, a single line that looks like no trouble for a
-// quarter of it, and none longer than atMost. Times are nanoseconds, now is Frame's.
+// taken not to: for Multiline's wait, a single line for half of it, one that looks like
+// no trouble for a quarter, and none longer than atMost. Times are nanoseconds, now is Frame's.
 func (j *Joiner) Due(now, atMost int64) bool {
 	for i := range j.st {
 		if st := &j.st[i]; st.open && st.whole && now-st.seen >= min(j.patience(st), atMost) {
@@ -264,8 +264,12 @@ func (j *Joiner) patience(st *stream) int64 {
 	}
 	if st.patience == 0 {
 		st.patience = j.multi.wait
-		if j.multi.first == nil && st.lines == 1 && st.trace == noTrace && !st.openCont && !trouble(st.carry) {
+		if j.multi.first == nil && st.lines == 1 && st.trace == noTrace && !st.openCont {
+			// A trace comes at once with its message, if at all.
 			st.patience = max(j.multi.wait/4, 1)
+			if trouble(st.carry) {
+				st.patience = max(j.multi.wait/2, 1)
+			}
 		}
 	}
 	return st.patience

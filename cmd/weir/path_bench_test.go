@@ -100,15 +100,23 @@ func BenchmarkPath(b *testing.B) {
 		b.Fatal(err)
 	}
 	lines := jsonl.New(jsonl.Config{})
+	joins, err := cri.NewMultiline(cri.MultilineConfig{Traces: "auto"})
+	if err != nil {
+		b.Fatal(err)
+	}
 	for _, c := range []struct {
 		name  string
 		parse bool
 		enc   func(dst []byte, parts []record.Part) []byte
+		joins *cri.Multiline
 	}{
-		{"frame", false, nil},
-		{"frame+parse", true, nil},
-		{"jsonl", true, lines.Append},
-		{"elastic", true, es.Append},
+		{"frame", false, nil, nil},
+		{"frame, multiline", false, nil, joins},
+		{"frame+parse", true, nil, nil},
+		{"jsonl", true, lines.Append, nil},
+		{"jsonl, multiline", true, lines.Append, joins},
+		{"elastic", true, es.Append, nil},
+		{"elastic, multiline", true, es.Append, joins},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			attrs := []record.Attr{
@@ -126,7 +134,7 @@ func BenchmarkPath(b *testing.B) {
 			var body []byte
 			records := 0
 			pass := func() {
-				j := cri.NewJoiner(cri.Config{})
+				j := cri.NewJoiner(cri.Config{Multiline: c.joins})
 				j.Begin(record.ID{Hi: 1, Lo: 2}, 0, 0)
 				for off := int64(0); off < info.Size(); {
 					bt := pool.Get(pool.Put)
