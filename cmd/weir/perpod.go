@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -145,7 +145,11 @@ func (p *perPod) read(w wish) *granted {
 		}
 	case kube.AnnotationRate:
 		var c config.RateLimit
-		if err = c.UnmarshalText([]byte(w.value)); err == nil {
+		switch err = c.UnmarshalText([]byte(w.value)); {
+		case err != nil:
+		case c.Lines.N == 0 && c.Bytes.N == 0:
+			err = errors.New(`a rate of 0 lets nothing through; weir.dev/exclude: "true" does that`)
+		default:
 			g.rate, err = newPodRate(&c)
 		}
 	}
@@ -159,9 +163,6 @@ func newPodRate(c *config.RateLimit) (*podRate, error) {
 	r := &podRate{of: make(map[*record.Stream]bool)}
 	var err error
 	r.limit, err = rateLimitStep(c, func(s *record.Stream) bool { return r.of[s] })
-	if err == nil && r.limit == nil {
-		err = fmt.Errorf("a rate of 0 lets nothing through; annotation weir.dev/exclude: \"true\" does that")
-	}
 	return r, err
 }
 
