@@ -252,11 +252,8 @@ func (p *process) balance() balance {
 	for i := range s.Outputs {
 		o := &s.Outputs[i]
 		var at balance
-		at.waiting = max(o.Waiting, 0)
+		at.waiting = max(o.Waiting, 0) // also on disk
 		if d := p.destinationNamed(o.Name); d != nil {
-			if d.disk != nil {
-				at.waiting += int64(d.disk.Stats().Waiting)
-			}
 			at.lastError = d.deliverer.Stats().LastError
 		}
 		for k, n := range o.Records {
