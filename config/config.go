@@ -113,6 +113,7 @@ type FileInput struct {
 	Parse   Parser            `yaml:"parse" doc:"Parser for this input's records, before the pipeline; as the step of that name."`
 	Labels  map[string]string `yaml:"labels" doc:"Attributes added to every record; input: audit names them audit instead of file."`
 	Idle    Duration          `yaml:"idle" default:"5s" min:"100ms" doc:"After how long a last line without newline is taken as it is."`
+	Reclaim string            `yaml:"reclaim" enum:"off,punch" default:"off" doc:"punch: the disk space of lines that every output has is given back, all but the first 4KiB of a file; the file keeps its size, and NULs are read there. For files that nobody else reads, such as those of an emptyDir, and that weir may write to."`
 	Tail    `yaml:",inline"`
 }
 

@@ -331,6 +331,37 @@ func TestSidecarRotations(t *testing.T) {
 	}
 }
 
+// What was streamed takes no space any more, whatever is killed in between, and no
+// line is lost by that.
+func TestSidecarReclaim(t *testing.T) {
+	a := startApp(t, "none", 0, 20000)
+	s := &sidecarRuns{t: t, err: filepath.Join(t.TempDir(), "stderr"), args: []string{"sidecar", "--stream", a.path, "--reclaim", "--deadline", "1s", "--linger", "100ms"}}
+	most := int64(0)
+	for range 12 {
+		s.start()
+		for range 8 {
+			pause := time.NewTimer(100 * time.Millisecond)
+			<-pause.C
+			var st syscall.Stat_t
+			if err := syscall.Stat(a.path, &st); err == nil {
+				most = max(most, st.Blocks*512)
+			}
+		}
+		s.end(syscall.SIGKILL)
+	}
+	a.end()
+	s.finish()
+	s.verify(a)
+	st, err := os.Stat(a.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes were written, at most %d were on the disk", st.Size(), most)
+	if now := st.Sys().(*syscall.Stat_t).Blocks * 512; now > 3<<20 || now > st.Size()/4 {
+		t.Errorf("%d of %d bytes are still on the disk", now, st.Size())
+	}
+}
+
 // slowSink takes JSON lines over HTTP at a rate, and knows whose requests it answered.
 type slowSink struct {
 	url   string

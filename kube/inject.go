@@ -209,6 +209,9 @@ func (b *injector) file(key, container string, s FileSpec) {
 	}
 	b.paths = append(b.paths, path)
 	input := map[string]any{"paths": []string{path}}
+	if b.pod.Spec.Volumes[i].EmptyDir != nil {
+		input["reclaim"] = "punch" // it goes with the pod, and must not fill up
+	}
 	if s.Multiline != "" {
 		input["multiline"] = s.Multiline
 	}

@@ -160,7 +160,7 @@ func TestInjectVariants(t *testing.T) {
 		"a volume that outlives the pod keeps the positions": {func(p *corev1.Pod) {
 			p.Spec.Volumes[0].VolumeSource = corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "x"}}
 		}, func(t *testing.T, pod *corev1.Pod, c *corev1.Container) {
-			if len(c.VolumeMounts) != 2 || len(pod.Spec.Volumes) != 3 {
+			if len(c.VolumeMounts) != 2 || len(pod.Spec.Volumes) != 3 || inputsOf(t, c)["file/1"]["reclaim"] != nil {
 				t.Errorf("%+v", c.VolumeMounts)
 			}
 		}},
@@ -170,8 +170,8 @@ func TestInjectVariants(t *testing.T) {
 			p.Annotations[AnnotationFiles+".db"] = "data:db.log;multiline=first:^\\d;rate=100/s"
 		}, func(t *testing.T, _ *corev1.Pod, c *corev1.Container) {
 			want := map[string]map[string]any{
-				"file/1": {"paths": []any{"/var/log/web/*.log"}, "labels": map[string]any{"container": "web"}},
-				"file/2": {"paths": []any{"/data/db.log"}, "labels": map[string]any{"container": "db"}, "multiline": "first:^\\d", "rate_limit": "100/s"},
+				"file/1": {"paths": []any{"/var/log/web/*.log"}, "labels": map[string]any{"container": "web"}, "reclaim": "punch"},
+				"file/2": {"paths": []any{"/data/db.log"}, "labels": map[string]any{"container": "db"}, "multiline": "first:^\\d", "rate_limit": "100/s", "reclaim": "punch"},
 			}
 			if got := inputsOf(t, c); !reflect.DeepEqual(got, want) {
 				t.Errorf("%v", got)

@@ -38,6 +38,7 @@ type Input struct {
 	Files          map[string]int
 	OpenHandles    int
 	HeldBytes      int64
+	Reclaimed      int64
 	Gaps           map[string]uint64
 	Errors         map[string]uint64
 	SinceLastPass  float64
@@ -295,6 +296,7 @@ func collectInput(emit emitFunc, in *Input) {
 	}
 	emit("weir_input_open_handles", float64(in.OpenHandles), in.ID)
 	emit("weir_input_held_bytes", float64(in.HeldBytes), in.ID)
+	emit("weir_input_reclaimed_bytes_total", float64(in.Reclaimed), in.ID)
 	for reason, n := range in.Gaps {
 		emit("weir_input_gaps_total", float64(n), in.ID, reason)
 	}

@@ -261,6 +261,7 @@ func (p *process) fileInput(cfg *config.Config, id config.ID, s *config.FileInpu
 		c.Excludes = append(c.Excludes, string(g))
 	}
 	c.IdleLine = time.Duration(s.Idle)
+	c.Reclaim = s.Reclaim == "punch"
 	base := []record.Attr{
 		{Name: record.AttrCluster, Value: cfg.Cluster},
 		{Name: record.AttrNode, Value: nodeName(cfg)},

@@ -23,7 +23,7 @@ type sidecarFlags struct {
 	format    string
 	prefix    string
 	multiline string
-	reclaim   string
+	reclaim   bool
 	untilFile string
 	untilExit string
 	linger    time.Duration
@@ -90,6 +90,7 @@ mounted there, else in the directory .weir beside the first file, else in /dev/s
 	f.StringVar(&flags.prefix, "prefix", "auto", "with --stream: [name] before each line: auto (if there are several files), always or never")
 	f.Lookup("prefix").NoOptDefVal = "always"
 	f.StringVar(&flags.multiline, "multiline", "", "with --stream: keep lines that belong together in one: auto, java, go, python, node, dotnet, ruby or first:REGEXP")
+	f.BoolVar(&flags.reclaim, "reclaim", false, "with --stream: give back the disk space of lines that were written out, by punching holes; for files that nobody else reads")
 	f.StringVar(&flags.untilFile, "until-file", "", "end when this file is there and everything is delivered")
 	f.StringVar(&flags.untilExit, "until-exit", "", "end when the application's processes, or those of this program, have ended")
 	f.Lookup("until-exit").NoOptDefVal = "any"
@@ -121,8 +122,8 @@ func newSidecar(flags *sidecarFlags) (*process, error) {
 		}
 	} else if len(flags.files) == 0 && len(flags.set) == 0 {
 		return nil, usageError("sidecar needs files to stream, weir sidecar --stream /var/log/app.log, or a configuration, weir sidecar -c weir.yaml")
-	} else if flags.multiline != "" || flags.prefix != "auto" || flags.format != "raw" {
-		return nil, usageError("--multiline, --prefix and -o are for --stream; a configuration says it itself")
+	} else if flags.multiline != "" || flags.prefix != "auto" || flags.format != "raw" || flags.reclaim {
+		return nil, usageError("--multiline, --prefix, --reclaim and -o are for --stream; a configuration says it itself")
 	}
 	set := func(key, value string) {
 		if value != "" {
@@ -166,6 +167,9 @@ func (f *sidecarFlags) streaming() ([]byte, error) {
 	input := map[string]any{"paths": f.stream}
 	if f.multiline != "" {
 		input["multiline"] = f.multiline
+	}
+	if f.reclaim {
+		input["reclaim"] = "punch"
 	}
 	output := map[string]any{"format": f.format}
 	c := map[string]any{"inputs": map[string]any{"file": input}, "outputs": map[string]any{"stdout": output}}

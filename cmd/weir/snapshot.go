@@ -238,6 +238,7 @@ type inputStatus struct {
 	Unread        int64             `json:"unread"`
 	Lost          int64             `json:"lost"`
 	HeldBytes     int64             `json:"held_bytes"`
+	Reclaimed     int64             `json:"reclaimed_bytes,omitempty"`
 	LagSeconds    float64           `json:"lag_seconds"`
 	OldestUnacked float64           `json:"oldest_unacked_seconds"`
 	WaitsForRoom  bool              `json:"waits_for_room"`
@@ -328,7 +329,7 @@ func (p *process) status() *statusReport {
 		}
 		s := in.tail.Stats()
 		st := inputStatus{
-			ID: string(id), Files: s.Files, OpenHandles: s.OpenHandles, HeldBytes: s.HeldBytes,
+			ID: string(id), Files: s.Files, OpenHandles: s.OpenHandles, HeldBytes: s.HeldBytes, Reclaimed: s.Reclaimed,
 			LagSeconds: s.Lag.Seconds(), WaitsForRoom: s.Full, LastPass: s.Time, Gaps: s.Gaps, Errors: s.Errors,
 		}
 		if !s.OldestUnacked.IsZero() {
@@ -490,7 +491,7 @@ func (p *process) snapshot() metrics.Snapshot {
 		st := in.tail.Stats()
 		m := metrics.Input{
 			ID: string(id), Bytes: make(map[string]metrics.Bytes), LagSeconds: st.Lag.Seconds(), Files: st.Files,
-			OpenHandles: st.OpenHandles, HeldBytes: st.HeldBytes, Gaps: st.Gaps, Errors: st.Errors,
+			OpenHandles: st.OpenHandles, HeldBytes: st.HeldBytes, Reclaimed: st.Reclaimed, Gaps: st.Gaps, Errors: st.Errors,
 			SinceLastPass: now.Sub(st.Time).Seconds(), LastPassIsSane: true,
 		}
 		if !st.OldestUnacked.IsZero() {

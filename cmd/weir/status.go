@@ -122,6 +122,9 @@ func printStatus(w io.Writer, r *statusReport) {
 		if in.HeldBytes > 0 {
 			fmt.Fprintf(w, "  held     %s of deleted files\n", size(in.HeldBytes))
 		}
+		if in.Reclaimed > 0 {
+			fmt.Fprintf(w, "  space    %s of delivered lines given back\n", size(in.Reclaimed))
+		}
 		if len(in.Gaps) > 0 {
 			fmt.Fprintf(w, "  gaps     %s\n", counts(in.Gaps))
 		}
