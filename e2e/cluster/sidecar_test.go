@@ -21,9 +21,11 @@ func TestStreamingSidecar(t *testing.T) {
 	kills := 0
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL} {
 		time.Sleep(5 * time.Second) // of a story's 60 s
+		var pods []string
 		for _, how := range ways {
-			signalSidecar(t, "stream-"+how, sig)
+			pods = append(pods, "stream-"+how)
 		}
+		signalSidecars(t, sig, pods...)
 		if sig == syscall.SIGKILL {
 			kills++
 		}
@@ -85,7 +87,7 @@ func TestShippingSidecar(t *testing.T) {
 	}
 	startPod(t, "ship", spec())
 	eventually(t, time.Minute, "lines arrive", func() bool { return aside.state(t).Account.Distinct > 1000 }, func() string { return describe(t, "ship") })
-	signalSidecar(t, "ship", syscall.SIGKILL)
+	signalSidecars(t, syscall.SIGKILL, "ship")
 	t.Logf("%.1f MiB anonymous memory", float64(anonymous(t, sidecarProcess(t, "ship")))/(1<<20))
 	w, _ := said(t, "ship", 2*time.Minute)
 	if w.undelivered != 0 {

@@ -191,18 +191,22 @@ func sidecarProcess(t *testing.T, pod string) int {
 	return 0
 }
 
-// signalSidecar sends a signal to the sidecar in a pod, and waits until the container
-// runs again.
-func signalSidecar(t *testing.T, pod string, sig syscall.Signal) {
+// signalSidecars sends a signal to the sidecars in pods, and waits until their
+// containers run again.
+func signalSidecars(t *testing.T, sig syscall.Signal, pods ...string) {
 	t.Helper()
-	pid := 0
-	eventually(t, time.Minute, "the sidecar of "+pod+" runs", func() bool { pid = sidecarProcess(t, pod); return pid != 0 },
-		func() string { return describe(t, pod) })
-	if err := syscall.Kill(pid, sig); err != nil {
-		t.Fatal(err)
+	was := make(map[string]int)
+	for _, pod := range pods {
+		eventually(t, time.Minute, "the sidecar of "+pod+" runs", func() bool { was[pod] = sidecarProcess(t, pod); return was[pod] != 0 },
+			func() string { return describe(t, pod) })
+		if err := syscall.Kill(was[pod], sig); err != nil {
+			t.Fatal(err)
+		}
 	}
-	eventually(t, 2*time.Minute, "the sidecar of "+pod+" runs again", func() bool { p := sidecarProcess(t, pod); return p != 0 && p != pid },
-		func() string { return describe(t, pod) })
+	for _, pod := range pods {
+		eventually(t, 2*time.Minute, "the sidecar of "+pod+" runs again", func() bool { p := sidecarProcess(t, pod); return p != 0 && p != was[pod] },
+			func() string { return describe(t, pod) })
+	}
 }
 
 // anonymous returns a process's anonymous memory.
