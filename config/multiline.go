@@ -56,6 +56,9 @@ func checkFirst(re string) error {
 	if _, err := regexp.Compile(re); err != nil {
 		return bad("the syntax is RE2: https://github.com/google/re2/wiki/Syntax", "bad regular expression: %s", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 	}
+	if _, err := cri.NewMultiline(cri.MultilineConfig{First: re}); err != nil {
+		return bad("", "%s", strings.TrimPrefix(err.Error(), "multiline: "))
+	}
 	return nil
 }
 

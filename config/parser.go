@@ -42,7 +42,7 @@ func (p *Parser) UnmarshalText(text []byte) error {
 		s = name
 	}
 	if !slices.Contains(parserWords, s) {
-		return bad(suggest(s, append(parserWords[:len(parserWords):len(parserWords)], "regex:REGEXP")), "unknown value %q", shorten(s))
+		return bad(suggest(s, append([]string{"nginx", "apache", "regex:REGEXP"}, parserWords...)), "unknown value %q", shorten(s))
 	}
 	*p = Parser{Format: s}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 )
 
@@ -29,6 +30,24 @@ const (
 	MaxPattern = 1024
 	MaxFirst   = 4096
 )
+
+// maxInstructions is how large an expression may be made ready: a match costs at most
+// that many steps for every byte of MaxFirst, and a few bytes such as x{1000} ask for
+// many.
+const maxInstructions = 500
+
+// instructions returns how many a regular expression has that compiles.
+func instructions(pattern string) int {
+	tree, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return 0
+	}
+	prog, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return 0
+	}
+	return len(prog.Inst)
+}
 
 // Multiline is a MultilineConfig made ready. It does not change and may be used
 // by any number of Joiners at once.
@@ -80,6 +99,9 @@ func NewMultiline(c MultilineConfig) (*Multiline, error) {
 		re, err := regexp.Compile(c.First)
 		if err != nil {
 			return nil, fmt.Errorf("multiline: %w", err)
+		}
+		if n := instructions(c.First); n > maxInstructions {
+			return nil, fmt.Errorf("multiline: the regular expression is too large: counted repetitions such as x{1000} make it %d instructions, at most %d are allowed", n, maxInstructions)
 		}
 		m.first = re
 	case !slices.Contains(Traces(), c.Traces):

@@ -22,12 +22,12 @@ const (
 	MaxPattern = 4096
 	// maxInstructions and maxGroups are how large it may be made ready: a few bytes
 	// such as x{1000} can ask for much.
-	maxInstructions = 5000
+	maxInstructions = 2000
 	maxGroups       = 64
-	// maxSteps is the most instructions times bytes for one record, 0.2 s at the
-	// worst. With 100 instructions, which is usual, it is a record of 80 KiB. What is
+	// maxSteps is the most instructions times bytes for one record, 0.1 s at the
+	// worst. With 50 instructions, which is usual, it is a record of 80 KiB. What is
 	// longer passes on as it is, and counts as not matched.
-	maxSteps = 1 << 23
+	maxSteps = 1 << 22
 )
 
 // RegexConfig configures NewRegex.

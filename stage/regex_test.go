@@ -121,14 +121,14 @@ func TestRegexTypes(t *testing.T) {
 // line for it, a record costs a bounded time, and the others go on.
 func TestFailure47_CostlyExpressions(t *testing.T) {
 	for _, pattern := range []string{
-		`^(?P<a>(x+x+)+y)`, `(?P<a>(?:x?){999}x{900}y)`, `(?P<a>` + strings.Repeat(`(x*)*`, 50) + `y)`, `(?P<a>` + strings.Repeat(`(x?){15}`, 60) + `y)`,
+		`^(?P<a>(x+x+)+y)`, `(?P<a>(?:x?){600}x{600}y)`, `(?P<a>` + strings.Repeat(`(x*)*`, 50) + `y)`, `(?P<a>` + strings.Repeat(`(x?){7}`, 60) + `y)`,
 	} {
 		var misses atomic.Uint64
 		s := newRegex(t, RegexConfig{Pattern: pattern, Misses: &misses})
 		b := batchOf(strings.Repeat("x", s.longest), strings.Repeat("x", s.longest+1), "y")
 		began := cpuTime(t)
 		process(t, s, b)
-		if d := cpuTime(t) - began; d > 2*time.Second {
+		if d := cpuTime(t) - began; d > time.Second {
 			t.Errorf("%s: %v for a record of %d bytes", pattern, d, s.longest)
 		}
 		if misses.Load() < 2 || string(b.Body(2)) != "y" {
