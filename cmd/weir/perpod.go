@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -44,12 +45,20 @@ type wish struct{ kind, value string }
 // trouble is what is told once.
 type trouble struct{ uid, annotation, text string }
 
+// maxExpressions is how many different regular expressions the pods of a node may ask
+// for, each of which takes up to half a megabyte.
+const maxExpressions = 200
+
+// maxValues is how many values are remembered.
+const maxValues = 10_000
+
 // granted is what a wish means; one of these, or err.
 type granted struct {
 	parser stage.Parser
 	joins  *cri.Multiline
 	rate   *podRate
 	err    string
+	full   bool // an err that may pass
 }
 
 // podRate is a rate, which each of the containers that wish for it has.
@@ -82,7 +91,8 @@ func (p *perPod) round(version uint64) uint64 {
 	return version
 }
 
-// obey gives the container what its pod's annotations ask for.
+// obey gives the container, or file of a volume, what m.wishes asks for. d.Streams must
+// be the final ones.
 func (p *perPod) obey(k tail.Container, m *podMetadata, d *tail.Description) {
 	for _, a := range m.strays {
 		p.trouble(k, a, "the pod has no container of that name; it has "+strings.Join(slices.Sorted(maps.Keys(m.containers)), ", "))
@@ -117,7 +127,9 @@ func (p *perPod) grant(k tail.Container, kind string, w kube.Wish) *granted {
 		if g = p.old[key]; g == nil {
 			g = p.read(key)
 		}
-		p.values[key] = g
+		if len(p.values) < maxValues && !g.full {
+			p.values[key] = g
+		}
 	}
 	if g.err != "" {
 		p.trouble(k, w.Annotation, g.err)
@@ -126,8 +138,24 @@ func (p *perPod) grant(k tail.Container, kind string, w kube.Wish) *granted {
 	return g
 }
 
+// expression reports whether a value holds a regular expression.
+func (w wish) expression() bool {
+	return strings.HasPrefix(w.value, "regex:") || strings.HasPrefix(w.value, "first:")
+}
+
 // read finds out what a value means, in the words of the configuration.
 func (p *perPod) read(w wish) *granted {
+	if w.expression() {
+		n := 0
+		for other := range p.values {
+			if other.expression() {
+				n++
+			}
+		}
+		if n >= maxExpressions {
+			return &granted{full: true, err: fmt.Sprintf("the pods of this node ask for more than %d different regular expressions", maxExpressions)}
+		}
+	}
 	g := new(granted)
 	var err error
 	switch w.kind {

@@ -284,6 +284,16 @@ func TestPerPodForgets(t *testing.T) {
 	if len(p.values) > 10 || len(p.old) > 10 || len(p.parsers) != 2 || len(p.rates) != 1 || len(p.told) > 10 {
 		t.Errorf("%d and %d values, %d parsers, %d rates, %d troubles are kept", len(p.values), len(p.old), len(p.parsers), len(p.rates), len(p.told))
 	}
+	for i := range maxExpressions + 100 {
+		describe("d", map[string]string{"weir.dev/parser": fmt.Sprintf("regex:(?P<y>%d)", i)})
+	}
+	if n := len(p.parsers) / 2; n > maxExpressions || n < maxExpressions-2 {
+		t.Errorf("%d expressions are in use", n)
+	}
+	if last := tells[len(tells)-1]; !strings.Contains(last.text, "ask for more than 200") {
+		t.Errorf("told %q", last)
+	}
+	tells = tells[:len(tells)-1]
 	var texts []string
 	for _, x := range tells {
 		texts = append(texts, x.annotation+": "+x.text)
