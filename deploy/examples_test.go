@@ -4,7 +4,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/weirlog/weir/config"
 )
 
 // What the examples name is there, and is of the API.
@@ -76,4 +79,51 @@ func exampleFiles(t *testing.T) map[string][]byte {
 		}
 	}
 	return out
+}
+
+// The counters are of the API, the README names each, and the configuration in them is
+// one that 'weir check' takes without a warning.
+func TestCounterExamples(t *testing.T) {
+	names, err := filepath.Glob("examples/*.yaml")
+	if err != nil || len(names) < 8 {
+		t.Fatal(names, err)
+	}
+	readme, err := os.ReadFile("examples/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	configs := 0
+	for _, name := range names {
+		if !strings.Contains(string(readme), "| ["+filepath.Base(name)+"]") {
+			t.Errorf("the README does not say what %s is", name)
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range parse(t, text) {
+			if err := strict(o); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			text, ok := at(o, "data", "weir.yaml").(string)
+			if !ok {
+				continue
+			}
+			configs++
+			env := map[string]string{"ELASTICSEARCH_URL": "http://elasticsearch:9200"}
+			_, warnings, err := config.Load(config.Options{
+				Files: []string{name}, Preset: "sidecar",
+				Env:      func(k string) (string, bool) { v, ok := env[k]; return v, ok },
+				ReadFile: func(string) ([]byte, error) { return []byte(text), nil },
+			})
+			if err != nil {
+				t.Error(err)
+			} else if len(warnings.List()) > 0 {
+				t.Error(warnings.List())
+			}
+		}
+	}
+	if configs == 0 {
+		t.Error("no configuration was checked")
+	}
 }
