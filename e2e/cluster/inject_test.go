@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/json"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -56,7 +58,8 @@ func annotatedSpec(args ...string) object {
 	return spec
 }
 
-func startObject(t *testing.T, o object) (warnings string) {
+// startObject creates a pod, and returns what kubectl says: warnings first.
+func startObject(t *testing.T, o object) (says string) {
 	t.Helper()
 	b, err := json.Marshal(o)
 	if err != nil {
@@ -68,11 +71,13 @@ func startObject(t *testing.T, o object) (warnings string) {
 			t.Error(err)
 		}
 	})
-	out, err := command(nil, "sh", "-c", "kubectl create -f - 2>&1 <<'END'\n"+string(b)+"\nEND")
+	cmd := exec.Command("kubectl", "create", "-f", "-")
+	cmd.Stdin = bytes.NewReader(b)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatal(err, out)
+		t.Fatalf("create %s: %v: %s", name, err, out)
 	}
-	return out
+	return string(out)
 }
 
 // One annotation gives a pod a native sidecar; its lines arrive, and it becomes ready
