@@ -27,7 +27,7 @@ func installWebhook(t *testing.T) {
 	})
 	kubectl(t, "-n", "logging", "rollout", "status", "deploy/weir-webhook", "--timeout=90s")
 	eventually(t, time.Minute, "the webhook injects", func() bool {
-		p := pod("asks", withFiles("stream"), annotatedSpec("-lines", "1"))
+		p := pod("asks", withFiles("stream"), annotatedSpec(&aside, "-lines", "1"))
 		b, _ := json.Marshal(p)
 		out, err := command(b, "kubectl", "apply", "--dry-run=server", "-o", "json", "-f", "-")
 		return err == nil && strings.Contains(out, `"weir.dev/injected"`)
@@ -51,9 +51,9 @@ func withFiles(mode string) object {
 }
 
 // annotatedSpec is a pod whose application writes to the volume "logs", and that has
-// no sidecar.
-func annotatedSpec(args ...string) object {
-	spec := withSidecar(&stub, "Always", object{}, writes("app", "app.log", append(args, "-stay")...))
+// no sidecar. b is the backend that its lines come to; they come to none if it is aside.
+func annotatedSpec(b *backend, args ...string) object {
+	spec := withSidecar(b, "Always", object{}, writes("app", "app.log", append(args, "-stay")...))
 	spec["containers"] = spec["containers"].([]object)[:1]
 	return spec
 }
@@ -85,7 +85,7 @@ func startObject(t *testing.T, o object) (says string) {
 func TestInjectedSidecar(t *testing.T) {
 	agentReady(t)
 	installWebhook(t)
-	startObject(t, pod("injected", withFiles("stream"), annotatedSpec("-rate", "1", "-for", "5s", "-rotate", "rename")))
+	startObject(t, pod("injected", withFiles("stream"), annotatedSpec(&stub, "-rate", "1", "-for", "5s", "-rotate", "rename")))
 	ended(t, "injected", time.Minute)
 	p := status(t, "injected")
 	if len(p.Status.InitContainerStatuses) != 1 || p.Status.InitContainerStatuses[0].Name != "weir" {
@@ -93,10 +93,10 @@ func TestInjectedSidecar(t *testing.T) {
 	}
 	streamed(t, "injected")
 
-	ready := func(name string, annotations object) time.Duration {
+	ready := func(name string, b *backend, annotations object) time.Duration {
 		t.Helper()
 		begin := time.Now()
-		startObject(t, pod(name, annotations, annotatedSpec("-lines", "10")))
+		startObject(t, pod(name, annotations, annotatedSpec(b, "-lines", "10")))
 		kubectl(t, "-n", namespace, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
 		took := time.Since(begin)
 		kubectl(t, "-n", namespace, "delete", "pod", name, "--wait=false")
@@ -105,8 +105,8 @@ func TestInjectedSidecar(t *testing.T) {
 	var plain, injected []time.Duration
 	for i := range 10 {
 		n := string(rune('a' + i))
-		plain = append(plain, ready("plain-"+n, nil))
-		injected = append(injected, ready("injected-"+n, withFiles("stream")))
+		plain = append(plain, ready("plain-"+n, &aside, nil))
+		injected = append(injected, ready("injected-"+n, &stub, withFiles("stream")))
 	}
 	slices.Sort(plain)
 	slices.Sort(injected)
@@ -130,7 +130,7 @@ func TestBadAnnotations(t *testing.T) {
 		"bad-option":  {object{"weir.dev/sidecar": "stream", "weir.dev/files": "logs:app.log;multilin=java"}, "multiline"},
 		"bad-missing": {object{"weir.dev/sidecar": "stream"}, "weir.dev/files"},
 	} {
-		said := startObject(t, pod(name, c.annotations, annotatedSpec("-lines", "10")))
+		said := startObject(t, pod(name, c.annotations, annotatedSpec(&aside, "-lines", "10")))
 		t.Logf("%s: %s", name, strings.TrimSpace(said))
 		if !strings.Contains(said, "Warning: weir: ") || !strings.Contains(said, c.want) {
 			t.Errorf("%s: no warning with %q", name, c.want)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func prepare() error {
 	if _, err := command(nil, "kubectl", "-n", "logging", "delete", "ds/weir-agent", "--ignore-not-found", "--cascade=foreground"); err != nil {
 		return err
 	}
-	if err := errors.Join(os.RemoveAll("/var/lib/weir"), os.RemoveAll(journals), os.MkdirAll(journals, 0o755)); err != nil {
+	if err := errors.Join(os.RemoveAll("/var/lib/weir"), os.RemoveAll(filepath.Dir(journals)), os.MkdirAll(journals, 0o755), os.MkdirAll(aside.journals, 0o755)); err != nil {
 		return err
 	}
 	if err := stub.start(); err != nil {
