@@ -301,9 +301,21 @@ func FuzzAccess(f *testing.F) {
 }
 
 func FuzzRegex(f *testing.F) {
+	// Most changes to an expression make it none: some are given, which byte 0 selects.
+	given := []string{
+		`^(?P<count>\d+): (?P<time>.+)$`, `(?P<msg>a*)(?P<level>b*)`, `^(?P<time>.+ \d{4}) (?P<level>[A-Z]+) (?P<count>\d+)$`,
+		`(?s)^(?P<time>\S+ \S+) (?P<level>\w+) (?:\[(?P<thread>[^]]*)\] )?(?P<body>.*)$`, `(?P<timestamp>.*?)(?P<severity>.?)(?P<x>.*)`,
+	}
 	f.Add(`^(?P<count>\d+): (?P<time>.+)$`, "%a %b %e %H:%M:%S %Z %Y", "7: Sun Nov 22 12:31:07 UTC 2026")
 	f.Add(`(?P<msg>a*)(?P<level>b*)`, "2006", "\xff")
+	for i := range given {
+		f.Add(string(rune(i)), "", "2026-11-22 12:31:07,1 WARN [main-1] x\ny")
+		f.Add(string(rune(i)), "", "Sun Nov 22 12:31:06 UTC 2026 INFO 12")
+	}
 	f.Fuzz(func(t *testing.T, pattern, layout, line string) {
+		if len(pattern) == 1 && int(pattern[0]) < len(given) {
+			pattern = given[pattern[0]]
+		}
 		s, err := NewRegex(RegexConfig{Pattern: pattern, Time: layout})
 		if err != nil {
 			return
@@ -335,6 +347,37 @@ func TestAccessAllocates(t *testing.T) {
 	if n, names := testing.AllocsPerRun(50, run), float64(keysOf(r.b)); n > names || names == 0 {
 		t.Errorf("%v allocations for 16 records, %v names", n, names)
 	}
+}
+
+// FuzzDate compares what we read of the forms of date(1) and asctime(3) with package
+// time, and with what the same form says as a layout.
+func FuzzDate(f *testing.F) {
+	f.Add("Sun Nov 22 12:31:07 UTC 2026")
+	f.Add("Sun Nov  2 12:31:07 +0530 2026")
+	f.Add("Sun Feb 29 23:59:60 2024")
+	unix, err := newLayout("%a %b %e %H:%M:%S %Z %Y")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, ok := parseStamp([]byte(text))
+		for _, form := range []string{time.UnixDate, time.ANSIC, time.RubyDate} {
+			want, err := time.Parse(form, text)
+			name, offset := want.Zone()
+			switch {
+			case err != nil || want.Year() < 1678 || want.Year() > 2261:
+			case form == time.UnixDate && !isUTC(name) && want.Location() != time.UTC:
+				if ok && offset == 0 && !strings.HasPrefix(name, "GMT") && !strings.ContainsAny(name, "+-") {
+					t.Errorf("%q is read as %v: nobody knows the zone", text, time.Unix(0, got.ns).UTC())
+				}
+			case ok && (got.ns != want.UnixNano() || got.zoned != (form != time.ANSIC)), !ok && want.Format(form) == text:
+				t.Errorf("%q is read as %v (%t), %s is %v", text, time.Unix(0, got.ns).UTC(), ok, form, want)
+			}
+		}
+		if at, ok := unix.parse([]byte(text), observed); ok && !at.zoned {
+			t.Errorf("%q is believed without a zone", text)
+		}
+	})
 }
 
 func BenchmarkRegex(b *testing.B) {
