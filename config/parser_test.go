@@ -17,6 +17,7 @@ func TestParser(t *testing.T) {
 	for text, want := range map[string]Parser{
 		"json":                 {Format: "json"},
 		"access":               {Format: "access"},
+		"nginx":                {Format: "access"},
 		"none":                 {Format: "none"},
 		"'regex:^(?P<n>\\d+)'": {Regex: `^(?P<n>\d+)`},
 		"{regex: '^(?P<n>x) (?P<time>.*)$', time: '%Y', types: {n: int}}": {Regex: `^(?P<n>x) (?P<time>.*)$`, Time: "%Y", Types: map[string]string{"n": "int"}},
@@ -44,7 +45,9 @@ func TestParser(t *testing.T) {
 		"jsn":                                  `unknown value "jsn"`,
 		"'regex:(x)'":                          "no named group",
 		"{time: '%Y'}":                         "regex is missing",
-		"{regex: '(?P<a>'}":                    "missing closing )",
+		"{regex: '(?P<a>'}":                    "a.yaml:1:45: error: inputs.file.parse.regex: bad regular expression: missing closing ) for the group that begins here (at byte 1)",
+		"'regex:x(?P<a>'":                      "inputs.file.parse: bad regular expression: missing closing ) for the group that begins here (at byte 2)",
+		"ngnix":                                `did you mean "nginx"?`,
 		"{regex: '(?P<a>x)', time: '%Y'}":      "does not have",
 		"{regex: '(?P<a>x)', tiem: '%Y'}":      `unknown key "tiem"`,
 		"{regex: '(?P<a>x)', types: {b: int}}": "has no group of that name",
@@ -52,6 +55,17 @@ func TestParser(t *testing.T) {
 		_, err := load("inputs: {file: {paths: [/x], parse: " + text + "}}" + rest)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "a.yaml:") > 1 {
 			t.Errorf("%s: %v, want once: %s", text, err, want)
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	for value, want := range map[string]string{
+		"jsn":             `unknown value "jsn"; did you mean "json"? allowed: access apache auto json klog logfmt nginx none regex:REGEXP`,
+		"regex:(?P<a>x)(": "bad regular expression: missing closing ) for the group that begins here (at byte 9); named groups are written as (?P<level>[A-Z]+); the syntax is RE2: https://github.com/google/re2/wiki/Syntax",
+	} {
+		if got := Explain(new(Parser).UnmarshalText([]byte(value))); got != want {
+			t.Errorf("%s: %s", value, got)
 		}
 	}
 }
