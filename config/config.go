@@ -100,6 +100,7 @@ type KubernetesInput struct {
 	Kubeconfig     Path              `yaml:"kubeconfig" doc:"File with the access to the API server; the pod's service account if empty."`
 	PodLabels      []string          `yaml:"pod_labels" default:"[*]" doc:"Pod labels that records carry; * stands for any run of characters."`
 	PodAnnotations []string          `yaml:"pod_annotations" doc:"Pod annotations that records carry."`
+	Volumes        Path              `yaml:"volumes" doc:"Kubelet's directory of pods, /var/lib/kubelet/pods: files in emptyDirs that pods name in the annotation weir.dev/files are read, too. Off if empty. The process must be able to read them."`
 	Exclude        Condition         `yaml:"exclude" doc:"Condition on the attributes of a container; those that meet it are not read. weir's own pod never is."`
 	Labels         map[string]string `yaml:"labels" doc:"Attributes added to every record."`
 	Tail           `yaml:",inline"`

@@ -178,7 +178,10 @@ func TestLeastPermissions(t *testing.T) {
 	for _, o := range objects {
 		switch o["kind"] {
 		case "ClusterRole":
-			want := []any{object{"apiGroups": []any{""}, "resources": []any{"pods"}, "verbs": []any{"get", "list", "watch"}}}
+			want := []any{
+				object{"apiGroups": []any{""}, "resources": []any{"pods"}, "verbs": []any{"get", "list", "watch"}},
+				object{"apiGroups": []any{""}, "resources": []any{"events"}, "verbs": []any{"create", "patch"}},
+			}
 			if diff := cmp.Diff(want, o["rules"]); diff != "" {
 				t.Error(diff)
 			}

@@ -134,6 +134,9 @@ func (p *Pods) Run(ctx context.Context) error {
 // carries it: for a static pod that is the hash of its manifest.
 func (p *Pods) Pod(uid string) (Pod, bool) { return p.store.pod(uid) }
 
+// WithFiles returns the pods that are there and have Files.
+func (p *Pods) WithFiles() []Pod { return p.store.withFiles() }
+
 // Version grows with every change of what Pod answers.
 func (p *Pods) Version() uint64 { return p.store.version.Load() }
 

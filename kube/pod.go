@@ -39,6 +39,10 @@ type Pod struct {
 	ExcludeContainers map[string]bool `json:"exclude_containers,omitempty"`
 	// Asked are the annotations about the lines of containers, by name. Use Wishes.
 	Asked map[string]string `json:"asked,omitempty"`
+	// Files are the log files in volumes that the pod's annotations name, for who reads
+	// them from the node; FileErrors says what is wrong with the annotations.
+	Files      []PodFiles `json:"files,omitempty"`
+	FileErrors []string   `json:"file_errors,omitempty"`
 	// BadAnnotations names the annotations whose value was not understood.
 	BadAnnotations []string `json:"bad_annotations,omitempty"`
 }
@@ -112,6 +116,7 @@ func (f *filter) pod(o *corev1.Pod) *Pod {
 	p.Service = service(o, p.Workload)
 	p.Containers = containers(o)
 	p.exclusion(o)
+	p.files(o)
 	p.wishes(o)
 	return p
 }
@@ -274,11 +279,12 @@ func slim(o *corev1.Pod) *corev1.Pod {
 		Labels: o.Labels, Annotations: o.Annotations, OwnerReferences: o.OwnerReferences,
 	}}
 	s.Spec.NodeName = o.Spec.NodeName
+	slimVolumes(o, s)
 	for _, c := range o.Spec.InitContainers {
 		s.Spec.InitContainers = append(s.Spec.InitContainers, corev1.Container{Name: c.Name, Image: c.Image})
 	}
 	for _, c := range o.Spec.Containers {
-		s.Spec.Containers = append(s.Spec.Containers, corev1.Container{Name: c.Name, Image: c.Image})
+		s.Spec.Containers = append(s.Spec.Containers, corev1.Container{Name: c.Name, Image: c.Image, VolumeMounts: slimMounts(o, c.VolumeMounts)})
 	}
 	for _, c := range o.Spec.EphemeralContainers {
 		e := corev1.EphemeralContainer{}

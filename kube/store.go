@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -117,6 +119,18 @@ func (s *store) pod(uid string) (Pod, bool) {
 		}
 	}
 	return *e.Pod, true
+}
+
+func (s *store) withFiles() (out []Pod) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, e := range s.pods {
+		if e.Gone == 0 && len(e.Pod.Files) > 0 {
+			out = append(out, *e.Pod)
+		}
+	}
+	slices.SortFunc(out, func(a, b Pod) int { return strings.Compare(a.UID, b.UID) })
+	return out
 }
 
 func (s *store) stats() Stats {

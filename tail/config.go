@@ -21,6 +21,9 @@ type Container struct {
 	Restart int
 	// Path is the plain file's path, or of a container's live file.
 	Path string
+	// Volume is the name of the pod's volume that a plain file is in, and File its
+	// path there; "" for others.
+	Volume, File string
 }
 
 // Description is what is known about a Container and is to be done with it.
@@ -97,6 +100,12 @@ type Config struct {
 	// Links is the directory with links named
 	// <pod>_<namespace>_<container>-<id>.log.
 	Links string
+	// Volumes, if not nil, returns the volumes of pods that hold logs. It is asked
+	// again when DescribeVersion has changed, and now and then. Refused is told of what
+	// in them is not read although it was asked for, again after a while; it may be
+	// nil.
+	Volumes func() []Volume
+	Refused func(k Container, file, why string)
 	// Paths are patterns of plain files as in filepath.Match; Excludes are
 	// patterns of whole paths or of file names that are left out.
 	Paths, Excludes []string
@@ -156,7 +165,7 @@ type Config struct {
 
 func (c *Config) setDefaults() error {
 	c.ID = cmp.Or(c.ID, "tail")
-	if c.Pods == "" && c.Links == "" && len(c.Paths) == 0 {
+	if c.Pods == "" && c.Links == "" && len(c.Paths) == 0 && c.Volumes == nil {
 		return errors.New("tail: nothing to read: set Pods, Links or Paths")
 	}
 	if c.Describe == nil {

@@ -11,7 +11,11 @@ import (
 // openFile opens a file of the chain by its name in the chain's directory.
 func (in *Input) openFile(c *chain, name string) (fd int, st stat, err error) {
 	path := filepath.Join(c.dir, name)
-	root, rel, ok := beneath(in.roots, path)
+	roots := in.roots
+	if c.container.Volume != "" {
+		roots = []string{c.container.volumeDir()}
+	}
+	root, rel, ok := beneath(roots, path)
 	if !ok {
 		return -1, st, errOutside
 	}
@@ -129,6 +133,9 @@ func (in *Input) complain(c *chain, name string, err error) {
 	}
 	in.said[path] = in.now
 	in.log.Warn("cannot read log file", "path", path, "kind", kind, "error", err)
+	if c.container.Volume != "" && in.cfg.Refused != nil {
+		in.cfg.Refused(c.container, c.container.File, err.Error())
+	}
 }
 
 func errorKind(err error) string {

@@ -32,12 +32,18 @@ func (k Container) Name() string {
 	if k.Pod == "" {
 		return k.Path
 	}
+	if k.Volume != "" {
+		return k.Namespace + "/" + k.Pod + "/" + k.Container + " " + k.Volume + ":" + k.File
+	}
 	return k.Namespace + "/" + k.Pod + "/" + k.Container
 }
 
 func accountKey(k Container) string {
 	if k.Pod == "" {
 		return "f" + k.Path
+	}
+	if k.Volume != "" {
+		return chainID(k)
 	}
 	return "p/" + k.Namespace + "_" + k.Pod + "_" + k.UID + "/" + k.Container
 }

@@ -24,12 +24,16 @@ type system struct {
 	// writable returns another handle of the same file, for writing; punch makes a
 	// hole.
 	writable func(fd int) (int, error)
+	openDir  func(path string) (*os.File, error)
 	punch    func(fd int, off, n int64) error
 }
 
 func realSystem() system {
 	return system{
 		writable: writableAgain, punch: punchHole,
+		openDir: func(path string) (*os.File, error) {
+			return os.OpenFile(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		},
 		openat: func(dirfd int, name string, flags int) (int, error) {
 			for {
 				fd, err := unix.Openat(dirfd, name, flags|unix.O_CLOEXEC, 0)

@@ -89,6 +89,9 @@ func (in *Input) scan(all bool) {
 	if len(in.cfg.Paths) > 0 {
 		in.scanPaths()
 	}
+	if in.cfg.Volumes != nil {
+		in.scanVolumes(all)
+	}
 	for _, path := range slices.Sorted(maps.Keys(in.dirs)) { // in one order, for reproducible tests
 		in.scanDir(in.dirs[path])
 	}
@@ -303,6 +306,8 @@ func (in *Input) attach(c *chain, path string) {
 
 func chainID(k Container) string {
 	switch {
+	case k.Volume != "":
+		return "v/" + k.Namespace + "_" + k.Pod + "_" + k.UID + "/" + k.Volume + "/" + k.File
 	case k.UID != "":
 		return "p/" + k.Namespace + "_" + k.Pod + "_" + k.UID + "/" + k.Container + "/" + strconv.Itoa(k.Restart)
 	case k.Pod != "":
@@ -314,6 +319,8 @@ func chainID(k Container) string {
 // identityOf is what goes into the keys of a chain's generations.
 func identityOf(k Container) string {
 	switch {
+	case k.Volume != "":
+		return k.UID + "\x00volume\x00" + k.Volume + "\x00" + k.File
 	case k.UID != "":
 		return k.UID + "\x00" + k.Container + "\x00" + strconv.Itoa(k.Restart)
 	case k.Pod != "":

@@ -32,6 +32,8 @@ type Input struct {
 	ords     map[string]map[record.ID]int // of chains that are not there
 
 	podsRoot, linksRoot listing
+	volumes             []Volume
+	volumesOf           uint64 // the version that they are of
 	pods                map[string]*podDir
 	dirs                map[string]*fileDir
 	refused             map[string]bool
@@ -145,12 +147,12 @@ func rootsOf(cfg *Config) []string {
 // newChain makes a chain and its account and asks what it is.
 func (in *Input) newChain(id string, k Container) *chain {
 	c := &chain{
-		id: id, identity: identityOf(k), container: k, plain: k.Pod == "", born: in.now,
+		id: id, identity: identityOf(k), container: k, plain: k.Pod == "" || k.Volume != "", born: in.now,
 		ords: in.ords[id], lastGrowth: in.now,
 	}
 	delete(in.ords, id)
 	format := in.cfg.Format
-	if c.plain && format == cri.Auto {
+	if c.plain && (format == cri.Auto || k.Volume != "") {
 		format = cri.Plain
 	}
 	c.joiner = cri.NewJoiner(cri.Config{Format: format, MaxLine: in.cfg.MaxLine})

@@ -198,6 +198,12 @@ func (p *process) kubernetesInput(cfg *config.Config, id config.ID, s *config.Ku
 		own = newPerPod(&p.misses, p.troubles.tell)
 		c.DescribeVersion = func() uint64 { return own.round(watch.version()) }
 	}
+	var volumes *podVolumes
+	if watch != nil && s.Volumes != "" {
+		volumes = &podVolumes{pods: watch.pods, root: string(s.Volumes)}
+		c.Volumes = volumes.list
+		c.Refused = func(k tail.Container, file, why string) { p.troubles.tell(k, "file "+k.Volume+":"+file, why) }
+	}
 	base := []record.Attr{
 		{Name: record.AttrCluster, Value: cfg.Cluster},
 		{Name: record.AttrNode, Value: nodeName(cfg)},
@@ -219,13 +225,20 @@ func (p *process) kubernetesInput(cfg *config.Config, id config.ID, s *config.Ku
 		var m podMetadata
 		if watch != nil {
 			m, d.Wait = watch.describe(k)
-			attrs = append(attrs, m.attrs...)
+			attrs = append(append(attrs, m.attrs...), volumeAttrs(k)...)
 			d.Exclude = m.exclude
+			if k.Volume != "" {
+				m.wishes = volumes.wishes(k)
+			}
 		} else if p.guesses() {
 			// What is configured wins: of two attributes with one name the later stands.
 			attrs = append(podNameAttrs(k.Pod, nodeName(cfg)), attrs...)
 		}
 		d.Streams = containerStreams(attrs, m.labels, m.annotations)
+		if k.Volume != "" { // it is neither stdout nor stderr
+			s := record.NewStream(attrs, m.labels, m.annotations)
+			d.Streams = [2]*record.Stream{s, s}
+		}
 		d.Exclude = d.Exclude || self(k) || exclude != nil && exclude.MatchStream(d.Streams[0])
 		if own != nil && !d.Exclude {
 			own.obey(k, &m, &d)

@@ -27,6 +27,7 @@ type podMetadata struct {
 	attrs, labels, annotations []record.Attr
 	exclude                    bool
 	wishes                     kube.Wishes
+	fileErrors                 []string
 	strays                     []string // annotations that name a container which is none
 	containers                 map[string]kube.Container
 }
@@ -75,6 +76,11 @@ func (p *process) startKube(ctx context.Context) error {
 				return &exitError{exitUnreachable, fmt.Errorf("inputs.%s.metadata is api: %w", in.ID, err)}
 			}
 		}
+		events, err := startEvents(ctx, kube.EventsConfig{Kubeconfig: string(s.Kubeconfig), Node: pods.Node(), Logger: p.log})
+		if err != nil {
+			return err // the same as above, which was good
+		}
+		p.troubles.events.Store(events)
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		p.kube = &kubeWatch{pods: pods, cancel: cancel}
 		p.kube.wg.Go(func() {
@@ -94,6 +100,7 @@ func (p *process) stopKube() {
 		p.kube.cancel()
 		p.kube.wg.Wait()
 	}
+	p.troubles.events.Load().stop()
 }
 
 func (k *kubeWatch) version() uint64 { return k.pods.Version() }
@@ -117,6 +124,7 @@ func (k *kubeWatch) describe(c tail.Container) (m podMetadata, wait bool) {
 	m.labels, m.annotations = pod.Labels, pod.Annotations
 	m.exclude = pod.Excluded(c.Container)
 	m.wishes, m.strays, m.containers = pod.Wishes(c.Container), pod.Strays(), pod.Containers
+	m.fileErrors = pod.FileErrors
 	return m, false
 }
 

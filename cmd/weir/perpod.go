@@ -94,6 +94,10 @@ func (p *perPod) round(version uint64) uint64 {
 // obey gives the container, or file of a volume, what m.wishes asks for. d.Streams must
 // be the final ones.
 func (p *perPod) obey(k tail.Container, m *podMetadata, d *tail.Description) {
+	for _, text := range m.fileErrors {
+		annotation, text, _ := strings.Cut(text, ": ")
+		p.trouble(k, annotation, text)
+	}
 	for _, a := range m.strays {
 		p.trouble(k, a, "the pod has no container of that name; it has "+strings.Join(slices.Sorted(maps.Keys(m.containers)), ", "))
 	}
@@ -217,8 +221,9 @@ func (p *perPod) Process(b *record.Batch, now time.Time) error {
 // annotationTrouble counts an annotation that has no effect and says so in the log and
 // at the pod.
 type annotationTrouble struct {
-	log *slog.Logger
-	n   atomic.Uint64
+	log    *slog.Logger
+	events atomic.Pointer[podEvents] // nil: nobody can be told
+	n      atomic.Uint64
 }
 
 func (t *annotationTrouble) tell(k tail.Container, annotation, text string) {
@@ -226,4 +231,5 @@ func (t *annotationTrouble) tell(k tail.Container, annotation, text string) {
 	if t.log != nil {
 		t.log.Warn("annotation ignored", "namespace", k.Namespace, "pod", k.Pod, "annotation", annotation, "error", text)
 	}
+	t.events.Load().warn(k, annotation, text)
 }

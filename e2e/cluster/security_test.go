@@ -17,7 +17,7 @@ import (
 
 const agentAccount = "system:serviceaccount:logging:weir-agent"
 
-// The agent may read pods and may do nothing else.
+// The agent may read pods and write events, and may do nothing else.
 func TestLeastRBAC(t *testing.T) {
 	for _, c := range []struct {
 		allowed bool
@@ -25,13 +25,15 @@ func TestLeastRBAC(t *testing.T) {
 		what    []string
 	}{
 		{true, "get list watch", []string{"pods", "pods -n stories", "pods -n kube-system"}},
+		{true, "create patch", []string{"events", "events -n stories"}},
+		{false, "update delete", []string{"events"}},
 		{false, "create update patch delete deletecollection", []string{"pods", "pods -n logging"}},
 		{false, "get list watch", []string{
 			"secrets", "secrets -n logging", "configmaps", "nodes", "namespaces", "serviceaccounts", "events",
 			"nodes --subresource=proxy", "nodes --subresource=log", "nodes --subresource=metrics", "pods --subresource=log", "deployments.apps", "leases.coordination.k8s.io",
 		}},
 		{false, "create get", []string{"pods --subresource=exec", "pods --subresource=attach", "pods --subresource=portforward", "nodes --subresource=proxy"}},
-		{false, "create", []string{"serviceaccounts --subresource=token", "tokenreviews.authentication.k8s.io", "subjectaccessreviews.authorization.k8s.io", "events"}},
+		{false, "create", []string{"serviceaccounts --subresource=token", "tokenreviews.authentication.k8s.io", "subjectaccessreviews.authorization.k8s.io"}},
 		{false, "impersonate", []string{"users", "serviceaccounts"}},
 		{false, "*", []string{"*", "pods"}},
 	} {
@@ -49,12 +51,13 @@ func TestLeastRBAC(t *testing.T) {
 		}
 	}
 	// The whole list, so that nothing that is not asked for above is missed:
-	// pods, and what every authenticated account may do.
+	// pods, events, and what every authenticated account may do.
 	list := kubectl(t, "auth", "can-i", "--list", "--as="+agentAccount, "-n", "logging", "--no-headers")
 	for line := range strings.Lines(list) {
 		f := strings.Fields(line)
 		switch {
 		case f[0] == "pods" && strings.HasSuffix(strings.TrimSpace(line), "[get list watch]"),
+			f[0] == "events" && strings.HasSuffix(strings.TrimSpace(line), "[create patch]"),
 			strings.HasPrefix(f[0], "self"), strings.HasPrefix(f[0], "["): // SelfSubjectReview and alike; URLs such as /healthz
 		default:
 			t.Errorf("more is allowed: %s", line)
