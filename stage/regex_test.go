@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -146,6 +147,46 @@ func TestFailure47_CostlyExpressions(t *testing.T) {
 		var wrong *PatternError
 		if _, err := NewRegex(RegexConfig{Pattern: pattern}); !errors.As(err, &wrong) {
 			t.Errorf("%.40s…: error %v", pattern, err)
+		}
+	}
+}
+
+// TestFailure47_SlowExpressionsPause: who may choose an expression for a pod cannot have
+// everybody's time by it.
+func TestFailure47_SlowExpressionsPause(t *testing.T) {
+	const lines = 1000
+	for _, c := range []struct {
+		about          string
+		perByte        time.Duration
+		tries, matches int // of 30 s, with a batch of a thousand lines in each
+	}{
+		{"a usual one", 30 * time.Nanosecond, 30 * lines, 30 * lines},
+		{"a slow machine", 500 * time.Nanosecond, 30 * lines, 30 * lines},
+		{"a costly one", 20 * time.Microsecond, 3 * 68, 3 * 68},
+	} {
+		line := strings.Repeat("x", 100)
+		var misses atomic.Uint64
+		clock, calls, told := observed, 0, 0
+		s := newRegex(t, RegexConfig{Pattern: `^(?P<a>x+)$`, Misses: &misses, Slow: func() { told++ }, Clock: func() time.Time {
+			if calls++; calls%2 == 0 {
+				clock = clock.Add(time.Duration(len(line)+everyRecord) * c.perByte)
+			}
+			return clock
+		}})
+		matches := 0
+		for second := range 30 {
+			b := batchOf(slices.Repeat([]string{line}, lines)...)
+			s.Process(b, observed.Add(time.Duration(second)*time.Second))
+			for i := range lines {
+				matches += len(b.Fields(i))
+			}
+		}
+		slow := c.tries < 30*lines
+		if want := map[bool]int{true: 3, false: 0}[slow]; told != want {
+			t.Errorf("%s: told %d times, want %d", c.about, told, want)
+		}
+		if calls/2 > c.tries || matches < c.matches*9/10 || matches > c.matches || uint64(matches)+misses.Load() != 30*lines {
+			t.Errorf("%s: %d tries, %d matches, %d misses", c.about, calls/2, matches, misses.Load())
 		}
 	}
 }
