@@ -114,8 +114,15 @@ type FileInput struct {
 	Parse   Parser            `yaml:"parse" doc:"Parser for this input's records, before the pipeline; as the step of that name."`
 	Labels  map[string]string `yaml:"labels" doc:"Attributes added to every record; input: audit names them audit instead of file."`
 	Idle    Duration          `yaml:"idle" default:"5s" min:"100ms" doc:"After how long a last line without newline is taken as it is."`
+	Rotate  Rotate            `yaml:"rotate" doc:"Truncates files of applications that never rotate. Between the last look and the truncation, some microseconds, an application may write what nobody will read: it is no more than weir_rotate_maybe_lost_bytes_total says."`
 	Reclaim string            `yaml:"reclaim" enum:"off,punch" default:"off" doc:"punch: the disk space of lines that every output has is given back, all but the first 4KiB of a file; the file keeps its size, and NULs are read there. For files that nobody else reads, such as those of an emptyDir, and that weir may write to."`
 	Tail    `yaml:",inline"`
+}
+
+// Rotate says when files are truncated.
+type Rotate struct {
+	Size Size `yaml:"size" word:"off=0" min:"64KiB" default:"off" doc:"Size above which a file is truncated, when what is not delivered of it (64MiB at most) has been copied beside it."`
+	Keep int  `yaml:"keep" default:"0" min:"0" max:"1000" doc:"Copies kept when they are delivered. A copy holds only what was not delivered, and the first 4KiB."`
 }
 
 // Input returns the input with that id, nil if there is none.

@@ -39,6 +39,8 @@ type Input struct {
 	OpenHandles    int
 	HeldBytes      int64
 	Reclaimed      int64
+	Rotations      uint64
+	MaybeLost      int64
 	Gaps           map[string]uint64
 	Errors         map[string]uint64
 	SinceLastPass  float64
@@ -297,6 +299,8 @@ func collectInput(emit emitFunc, in *Input) {
 	emit("weir_input_open_handles", float64(in.OpenHandles), in.ID)
 	emit("weir_input_held_bytes", float64(in.HeldBytes), in.ID)
 	emit("weir_input_reclaimed_bytes_total", float64(in.Reclaimed), in.ID)
+	emit("weir_rotate_truncations_total", float64(in.Rotations), in.ID)
+	emit("weir_rotate_maybe_lost_bytes_total", float64(in.MaybeLost), in.ID)
 	for reason, n := range in.Gaps {
 		emit("weir_input_gaps_total", float64(n), in.ID, reason)
 	}

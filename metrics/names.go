@@ -42,6 +42,8 @@ var defs = []def{
 	{"weir_input_open_handles", "File handles held open.", []string{"input"}, gauge},
 	{"weir_input_held_bytes", "Unread bytes of deleted files that are held for reading.", []string{"input"}, gauge},
 	{"weir_input_reclaimed_bytes_total", "Bytes of disk space of delivered lines that were given back (reclaim).", []string{"input"}, counter},
+	{"weir_rotate_truncations_total", "Files truncated because the application does not rotate them (rotate).", []string{"input"}, counter},
+	{"weir_rotate_maybe_lost_bytes_total", "Bytes that may at most have been lost by that: what can be written between the last look at a file and its truncation.", []string{"input"}, counter},
 	{"weir_input_gaps_total", "Gap records written because bytes are missing, by reason.", []string{"input", "reason"}, counter},
 	{"weir_input_errors_total", "Things that went wrong while reading, by kind.", []string{"input", "kind"}, counter},
 	{"weir_input_last_pass_seconds", "Time since the input last looked at its files.", []string{"input"}, gauge},

@@ -42,6 +42,8 @@ type chain struct {
 	emptySince time.Time
 	dirty      bool
 	noReclaim  bool // its space cannot be given back
+	noRotate   bool // it cannot be truncated
+	rotated    time.Time
 }
 
 // mark is a position that was read and is not known to be finished.

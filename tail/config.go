@@ -142,6 +142,11 @@ type Config struct {
 	// Reclaim gives back the disk space of what is finished and saved, of plain
 	// files that this process may write to.
 	Reclaim bool
+	// RotateSize, if not 0, truncates plain files that are larger; see rotate.go for
+	// what may be lost. RotateKeep is how many of the copies that this leaves are kept
+	// when they are finished.
+	RotateSize int64
+	RotateKeep int
 
 	// Describe is called when a chain is found and again when
 	// DescribeVersion has changed. Both must be fast and safe to call from

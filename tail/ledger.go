@@ -90,6 +90,10 @@ type Stats struct {
 	// Reclaimed is how many bytes of disk space were given back; see
 	// Config.Reclaim.
 	Reclaimed int64
+	// Rotations is how many files were truncated (Config.RotateSize), and MaybeLost how
+	// many bytes may at most have been lost by that.
+	Rotations uint64
+	MaybeLost int64
 	Lines     cri.Stats
 	// Open counts the files of which a message or record is read and not
 	// complete.
@@ -108,7 +112,7 @@ func (a *account) ledger(unread int64) Ledger {
 func (in *Input) collect() *Stats {
 	s := &Stats{
 		Time: in.now, Files: map[string]int{}, OpenHandles: in.open.Len(),
-		Gaps: map[string]uint64{}, Errors: map[string]uint64{}, Truncations: in.truncations, Reclaimed: in.reclaimed, Full: in.full,
+		Gaps: map[string]uint64{}, Errors: map[string]uint64{}, Truncations: in.truncations, Reclaimed: in.reclaimed, Rotations: in.rotations, MaybeLost: in.maybeLost, Full: in.full,
 	}
 	for k, n := range in.gapCount {
 		s.Gaps[k] = n

@@ -24,6 +24,7 @@ type system struct {
 	// writable returns another handle of the same file, for writing; punch makes a
 	// hole.
 	writable func(fd int) (int, error)
+	truncate func(fd int, size int64) error
 	openDir  func(path string) (*os.File, error)
 	punch    func(fd int, off, n int64) error
 }
@@ -31,6 +32,7 @@ type system struct {
 func realSystem() system {
 	return system{
 		writable: writableAgain, punch: punchHole,
+		truncate: unix.Ftruncate,
 		openDir: func(path string) (*os.File, error) {
 			return os.OpenFile(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		},

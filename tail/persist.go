@@ -84,6 +84,7 @@ func (in *Input) save() error {
 		}
 		in.dropLinks()
 		in.reclaim()
+		in.rotate()
 	}
 	return nil
 }

@@ -60,6 +60,8 @@ type Input struct {
 	truncations uint64
 	nulBytes    uint64
 	reclaimed   int64
+	rotations   uint64
+	maybeLost   int64
 	lines       cri.Stats // of chains that are gone
 
 	links        *holder   // nil: no links

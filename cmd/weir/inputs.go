@@ -275,6 +275,7 @@ func (p *process) fileInput(cfg *config.Config, id config.ID, s *config.FileInpu
 	}
 	c.IdleLine = time.Duration(s.Idle)
 	c.Reclaim = s.Reclaim == "punch"
+	c.RotateSize, c.RotateKeep = int64(s.Rotate.Size), s.Rotate.Keep
 	base := []record.Attr{
 		{Name: record.AttrCluster, Value: cfg.Cluster},
 		{Name: record.AttrNode, Value: nodeName(cfg)},

@@ -491,7 +491,7 @@ func (p *process) snapshot() metrics.Snapshot {
 		st := in.tail.Stats()
 		m := metrics.Input{
 			ID: string(id), Bytes: make(map[string]metrics.Bytes), LagSeconds: st.Lag.Seconds(), Files: st.Files,
-			OpenHandles: st.OpenHandles, HeldBytes: st.HeldBytes, Reclaimed: st.Reclaimed, Gaps: st.Gaps, Errors: st.Errors,
+			OpenHandles: st.OpenHandles, HeldBytes: st.HeldBytes, Reclaimed: st.Reclaimed, Rotations: st.Rotations, MaybeLost: st.MaybeLost, Gaps: st.Gaps, Errors: st.Errors,
 			SinceLastPass: now.Sub(st.Time).Seconds(), LastPassIsSane: true,
 		}
 		if !st.OldestUnacked.IsZero() {
