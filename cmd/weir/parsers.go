@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/weirlog/weir/config"
 	"github.com/weirlog/weir/metrics"
@@ -17,13 +18,19 @@ func (p *process) parseStep(c *config.Parser, at string) (pipeline.Stage, error)
 	if c.None() {
 		return nil, nil
 	}
-	return newParser(c, p.misses.counter(at, c))
+	return newParser(c, p.misses.counter(at, c), nil)
 }
 
-func newParser(c *config.Parser, misses *atomic.Uint64) (stage.Parser, error) {
+// newParser returns the parser. slow is told when a regular expression costs too much
+// and pauses; nil: it may cost what it will.
+func newParser(c *config.Parser, misses *atomic.Uint64, slow func()) (stage.Parser, error) {
 	switch {
 	case c.Regex != "":
-		return stage.NewRegex(stage.RegexConfig{Pattern: c.Regex, Time: c.Time, Types: c.Types, Misses: misses})
+		r := stage.RegexConfig{Pattern: c.Regex, Time: c.Time, Types: c.Types, Misses: misses, Slow: slow}
+		if slow != nil {
+			r.Clock = time.Now
+		}
+		return stage.NewRegex(r)
 	case c.Format == "access":
 		return stage.NewAccess(stage.AccessConfig{Misses: misses}), nil
 	}

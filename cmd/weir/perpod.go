@@ -59,6 +59,9 @@ type granted struct {
 	rate   *podRate
 	err    string
 	full   bool // an err that may pass
+
+	by         tail.Container // who asked for it last
+	annotation string
 }
 
 // podRate is a rate, which each of the containers that wish for it has.
@@ -131,6 +134,7 @@ func (p *perPod) grant(k tail.Container, kind string, w kube.Wish) *granted {
 		if g = p.old[key]; g == nil {
 			g = p.read(key)
 		}
+		g.by, g.annotation = k, w.Annotation
 		if len(p.values) < maxValues && !g.full {
 			p.values[key] = g
 		}
@@ -166,7 +170,9 @@ func (p *perPod) read(w wish) *granted {
 	case kube.AnnotationParser:
 		var c config.Parser
 		if err = c.UnmarshalText([]byte(w.value)); err == nil {
-			g.parser, err = newParser(&c, p.misses.counter("annotation", &c))
+			g.parser, err = newParser(&c, p.misses.counter("annotation", &c), func() {
+				p.trouble(g.by, g.annotation, "the regular expression takes more than a microsecond for a byte: for ten seconds at a time records pass on unparsed")
+			})
 		}
 	case kube.AnnotationMultiline:
 		var c config.Multiline

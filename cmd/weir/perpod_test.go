@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,6 +28,7 @@ type podAPI struct {
 	version int
 	pods    map[string]map[string]string // annotations by the pod's name
 	changed chan struct{}
+	events  []string // pod, reason and message
 }
 
 func (a *podAPI) set(pod string, annotations map[string]string) {
@@ -46,11 +48,42 @@ func (a *podAPI) object(pod string) map[string]any {
 	}
 }
 
+// event notes a Warning, and says that it is there already, which is as good.
+func (a *podAPI) event(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	var e struct {
+		InvolvedObject        struct{ Name, UID string }
+		Type, Reason, Message string
+	}
+	// The client may send Protobuf; then the text is found as it stands.
+	if err := json.Unmarshal(body, &e); err != nil {
+		e.Message = string(body)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.events = append(a.events, e.Type+" "+e.InvolvedObject.Name+" "+e.Reason+" "+e.Message)
+	w.WriteHeader(http.StatusConflict)
+	fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"AlreadyExists","code":409}`)
+}
+
+// told reports whether there is an event with all of the texts.
+func (a *podAPI) told(texts ...string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.ContainsFunc(a.events, func(e string) bool {
+		return !slices.ContainsFunc(texts, func(t string) bool { return !strings.Contains(e, t) })
+	})
+}
+
 func (a *podAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	if r.URL.Query().Get("sendInitialEvents") == "true" { // as a server that does not know it
 		w.WriteHeader(http.StatusUnprocessableEntity)
 		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422,"message":"sendInitialEvents is forbidden"}`)
+		return
+	}
+	if r.Method == http.MethodPost && r.URL.Path == "/api/v1/namespaces/shop/events" {
+		a.event(w, r)
 		return
 	}
 	a.mu.Lock()
@@ -208,6 +241,13 @@ func TestPodsChooseTheirParsers(t *testing.T) {
 		t.Errorf("parsers %+v: a line that does not match is not counted", got.Parsers)
 	}
 
+	// The people of the pods are told, in the words of weir check.
+	for _, want := range [][]string{
+		{"wrong", "weir.dev/parser", `unknown value "jsn"; did you mean "json"?`}, {"wrong", "weir.dev/rate.ap", "the pod has no container of that name; it has app, side"},
+	} {
+		r.until("there is an event "+strings.Join(want, " "), func() bool { return r.api.told(want...) })
+	}
+
 	// Somebody makes up their mind: what comes then is read the new way.
 	r.api.set("wrong", map[string]string{"weir.dev/parser": `regex:(?P<count>\d+)$`})
 	r.until("the new annotation is obeyed", func() bool {
@@ -222,6 +262,22 @@ func TestPodsChooseTheirParsers(t *testing.T) {
 func (r podsRun) read(name string) []byte {
 	data, _ := os.ReadFile(r.path(name)) // not there yet
 	return data
+}
+
+// TestFailure47_PodsExpressions: a pod whose people choose an expression that takes for
+// ever has its lines collected, and so have the others.
+func TestFailure47_PodsExpressions(t *testing.T) {
+	r := startPods(t, "", map[string]map[string]string{
+		"evil": {"weir.dev/parser": `regex:(?P<a>(?:x?){600}x{600}y)`, "weir.dev/multiline": `first:` + strings.Repeat("(?:x?){999}", 90)}, "good": nil,
+	})
+	line := strings.Repeat("x", 2000)
+	r.write("evil", "app", "stdout", slices.Repeat([]string{line}, 300)...)
+	r.write("good", "app", "stdout", "good line")
+	r.line("good line")
+	r.until("all lines are there", func() bool { return bytes.Count(r.read("out.jsonl"), []byte(line)) == 300 })
+	r.until("it is told", func() bool {
+		return r.api.told("evil", "takes more than a microsecond for a byte") && r.api.told("evil", "weir.dev/multiline", "too large")
+	})
 }
 
 // Of a container that wishes for a rate what is above is dropped, counted, and of no
