@@ -32,8 +32,12 @@ func (v *podVolumes) list() (out []tail.Volume) {
 	return out
 }
 
-// wishes returns what the annotation that a file was found by says of its lines.
+// wishes returns what the annotation that a file was found by says of its lines;
+// nothing if volumes were read once and are not any more, which is a nil v.
 func (v *podVolumes) wishes(k tail.Container) (w kube.Wishes) {
+	if v == nil {
+		return w
+	}
 	pod, ok := v.pods.Pod(k.UID)
 	if !ok {
 		return w
