@@ -137,4 +137,10 @@ func TestBadAnnotations(t *testing.T) {
 		}
 		kubectl(t, "-n", namespace, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
 	}
+	// The agent, which reads standard output, tells it by an event.
+	startObject(t, pod("bad-parser", object{"weir.dev/parser": "jsn"}, annotatedSpec(&aside, "-lines", "10")))
+	if said := warned(t, "bad-parser", "WeirAnnotationIgnored"); !strings.Contains(said, "json") {
+		t.Error("the event does not say what would be right")
+	}
+	kubectl(t, "-n", namespace, "wait", "--for=condition=Ready", "pod/bad-parser", "--timeout=60s")
 }
