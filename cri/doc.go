@@ -31,6 +31,17 @@
 // Partial, what follows is flagged Continued. A part that alone is longer than
 // MaxLine is cut every MaxLine bytes and joined with nothing.
 //
+// # Records of several messages
+//
+// With Config.Multiline messages of a stream that belong together, such as the
+// lines of a stack trace, become one record, their bodies joined by \n. A record
+// that may go on is held back in the Joiner until the next message of its stream
+// comes, or Due and FlushDue say that none will: no bytes are consumed twice, and
+// its beginning is in the State as that of a message in parts is, so that a
+// restart makes the same record of the same bytes. A record that would exceed its
+// limits is cut between two messages: what waits is flagged Partial, what follows
+// Continued.
+//
 // # Odd lines
 //
 // Nothing is dropped for its form. A line that is not of the expected format
