@@ -293,6 +293,7 @@ func TestPodsChooseTheirRates(t *testing.T) {
 		r.write(pod, "side", "stdout", lines...)
 	}
 	n := map[string]int{}
+	var rep ledgerReport
 	r.until("all is delivered or dropped", func() bool {
 		clear(n)
 		for line := range bytes.Lines(r.read("out.jsonl")) {
@@ -301,13 +302,13 @@ func TestPodsChooseTheirRates(t *testing.T) {
 				n[l.Pod+"/"+l.Container]++
 			}
 		}
-		rep := r.ledger()
-		return rep.Total.Records == 4000 && len(rep.Total.Outputs) == 1 && rep.Total.Outputs[0].Waiting == 0
+		rep = ledgerReport{}
+		return ask(r.ctx, r.path("state"), "/v1/ledger", &rep) == nil && rep.Total.Records == 4000 && len(rep.Total.Outputs) == 1 && rep.Total.Outputs[0].Waiting == 0
 	})
 	if n["loud/app"] < 10 || n["loud/app"] > 20 || n["loud/side"] != 1000 || n["other/app"] != 1000 || n["other/side"] != 1000 {
 		t.Errorf("records %v", n)
 	}
-	if out := r.ledger().Total.Outputs[0]; out.Reasons["dropped/rate_limited"] != uint64(1000-n["loud/app"]) {
+	if out := rep.Total.Outputs[0]; out.Reasons["dropped/rate_limited"] != uint64(1000-n["loud/app"]) {
 		t.Errorf("%v, and %v arrived", out.Reasons, n)
 	}
 }
