@@ -264,3 +264,22 @@ func modelMultiline(t *testing.T, seed uint64) {
 		t.Errorf("ledger at the end: %+v", l)
 	}
 }
+
+// TestReclaimKeepsWhatARestartReadsAgain: also of the generations behind the one in
+// which something open began.
+func TestReclaimKeepsWhatARestartReadsAgain(t *testing.T) {
+	gens := make([]*generation, 3)
+	for i := range gens {
+		gens[i] = newGeneration()
+		gens[i].key, gens[i].acked = record.ID{Lo: uint64(i) + 1}, 10<<20
+	}
+	c := &chain{gens: gens}
+	c.state.Open[1] = cri.Partial{Open: true, Generation: gens[1].key, Start: 5 << 20}
+	var got []bool
+	for _, g := range gens {
+		got = append(got, c.reclaimable(g) > 0)
+	}
+	if !slices.Equal(got, []bool{true, true, false}) || c.reclaimable(gens[1]) > 5<<20 {
+		t.Errorf("given back: %v", got)
+	}
+}

@@ -43,8 +43,12 @@ func (c *chain) reclaimable(g *generation) int64 {
 	}
 	to := g.acked
 	for _, o := range c.state.Open {
-		if o.Open && o.Generation == g.key {
+		switch {
+		case !o.Open:
+		case o.Generation == g.key:
 			to = min(to, o.Start)
+		case c.follows(g, o.Generation):
+			return 0 // a restart reads all of it again
 		}
 	}
 	if m := c.state.Mid; m.Generation == g.key {
@@ -52,6 +56,12 @@ func (c *chain) reclaimable(g *generation) int64 {
 	}
 	to -= anchorMax
 	return max(0, to/reclaimBlock*reclaimBlock)
+}
+
+// follows reports whether g is a later generation than that with the key.
+func (c *chain) follows(g *generation, key record.ID) bool {
+	i := slices.IndexFunc(c.gens, func(o *generation) bool { return o.key == key })
+	return i >= 0 && i < slices.Index(c.gens, g)
 }
 
 // reclaimWaits returns how many bytes could be given back if positions were saved now.

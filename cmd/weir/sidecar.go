@@ -191,7 +191,7 @@ func sidecarState(opts *config.Options) (dir string, kept bool) {
 	if err != nil || string(cfg.State) != defaultState {
 		return "", true // run says what is wrong
 	}
-	if mayWrite(defaultState) {
+	if mayWrite(defaultState) && !runs(defaultState) { // on a host it may be an agent's
 		return "", true
 	}
 	var first string
