@@ -3,8 +3,11 @@ package tail
 import (
 	"errors"
 	"io/fs"
+	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weirlog/weir/record"
 )
 
 // What is acknowledged need not take room on the disk any more, and the files of an
