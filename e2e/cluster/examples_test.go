@@ -114,6 +114,28 @@ func TestExamplesCounter(t *testing.T) {
 		}
 		counted(t, one, format1)
 	})
+	t.Run("counter-emptydir", emptyDirExample)
+}
+
+// The node's agent reads the annotated volume.
+func emptyDirExample(t *testing.T) {
+	deployAgent(t, "emptydir")
+	t.Cleanup(func() { deployAgent(t, "fd") })
+	example(t, "counter-emptydir")
+	count := func() (n uint64) {
+		var docs struct{ Count uint64 }
+		stub.call(t, "GET", stub.URL+"/kubernetes-default-*/_count", nil, &docs)
+		return docs.Count
+	}
+	before := count()
+	eventually(t, time.Minute, "both files arrive", func() bool { return count() >= before+10 }, func() string {
+		logs, _ := command(nil, "kubectl", "-n", "logging", "logs", "ds/weir-agent", "--tail=10")
+		return logs
+	})
+	out, err := weir(t, "ledger")
+	if err != nil || !strings.Contains(out, "counter-emptydir") {
+		t.Errorf("weir ledger: %v\n%s", err, out)
+	}
 }
 
 // The second classical form: each file has its parser, tag and destination.
