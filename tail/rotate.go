@@ -232,7 +232,7 @@ func (in *Input) removeCopies(c *chain) {
 // needs reports whether a restart would read in g again.
 func (c *chain) needs(g *generation) bool {
 	for _, o := range c.state.Open {
-		if o.Open && o.Generation == g.key {
+		if o.Open && (o.Generation == g.key || c.follows(g, o.Generation)) {
 			return true
 		}
 	}
