@@ -240,8 +240,10 @@ func (p *process) run(ctx context.Context) error {
 		p.onStart()
 	}
 	releaseStart() // before records come on top of it
-	release := time.AfterFunc(startOver, releaseStart)
-	defer release.Stop()
+	defer time.AfterFunc(startOver, releaseStart).Stop()
+	if p.sidecar { // its pod's memory is the application's
+		defer time.AfterFunc(startOver/20, releaseStart).Stop()
+	}
 	err = p.engine.Run(ctx)
 	p.tellLeft()
 	close(p.ended)
