@@ -32,7 +32,6 @@ type appLog struct {
 	f      *os.File
 	w      *bufio.Writer
 	err    error
-	rand   *rand.Rand
 	stop   chan struct{}
 	closed chan struct{}
 }

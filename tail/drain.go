@@ -12,7 +12,6 @@ import (
 type settling struct {
 	quiet time.Duration
 	since time.Time // of the first step after Settle
-	told  time.Time // when unread lines were counted last
 }
 
 // Settle lets Run come to its end by itself: it looks at all directories once

@@ -20,13 +20,13 @@ func TestGatewayObjectsAreAccepted(t *testing.T) {
 	for i, name := range examples {
 		examples[i] = filepath.Dir(name)
 	}
-	for _, dir := range append(examples, "../../deploy/agent", "../../deploy/gateway", "../../deploy/store") {
+	for _, dir := range append(examples, "../../deploy/agent", "../../deploy/gateway", "../../deploy/store", "../../deploy/webhook", "overlays/emptydir") {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			objects := kubectl(t, "kustomize", dir)
 			accepted(t, objects)
 		})
 	}
-	for _, role := range []string{"agent", "gateway", "store"} {
+	for _, role := range []string{"agent", "gateway", "store", "webhook"} {
 		t.Run("manifests "+role, func(t *testing.T) {
 			objects, err := command(nil, "weir", "manifests", role)
 			if err != nil {
