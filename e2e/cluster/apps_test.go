@@ -71,6 +71,7 @@ func endOf(t *testing.T, name string) (code int, said string) {
 // token for another audience opens nothing. The API server itself sends its audit
 // events.
 func TestAppsToGateway(t *testing.T) {
+	long(t)
 	t.Cleanup(func() {
 		_, err := command(nil, "kubectl", "delete", "-k", filepath.Join("overlays", "apps"), "--ignore-not-found", "--cascade=foreground", "--timeout=90s")
 		stub.stop()

@@ -43,6 +43,7 @@ func TestPodDeletedWhileBehind(t *testing.T) {
 // deletion, and deletion of the agent's pod after it; the files survive as
 // hard links.
 func TestPodDeletedWhileBehindAndKilled(t *testing.T) {
+	long(t)
 	deployAgent(t, "link")
 	t.Cleanup(func() { deployAgent(t, "fd") })
 	defer stub.faults(t, noFaults)
@@ -86,6 +87,7 @@ func TestEvictedWhileBehind(t *testing.T) {
 // The agent is rolled out twice and killed in between while it catches up with
 // a slow backend whose answers get lost.
 func TestRolloutWhileCatchingUp(t *testing.T) {
+	long(t)
 	agentReady(t)
 	defer stub.faults(t, noFaults)
 	stub.faults(t, `{"latency":"uniform:200ms-600ms","p_503":0.1,"p_reset_after":0.2}`)

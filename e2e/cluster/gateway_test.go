@@ -102,6 +102,7 @@ func gatewaysReady(t *testing.T, restarts int) {
 // gateways are killed, replaced by a rollout, deleted, and the backend is away:
 // every line arrives once.
 func TestAgentsOverGateways(t *testing.T) {
+	long(t)
 	t.Cleanup(func() {
 		_, err := command(nil, "kubectl", "delete", "-k", filepath.Join("overlays", "gateway"), "--ignore-not-found", "--cascade=foreground", "--timeout=90s")
 		stub.stop()

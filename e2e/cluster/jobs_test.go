@@ -50,6 +50,7 @@ func TestJobs(t *testing.T) {
 // A container that fails again and again: kubelet deletes the logs of the run
 // before last while the next waits to be started.
 func TestContainerThatFails(t *testing.T) {
+	long(t)
 	agentReady(t)
 	applyObject(t, object{
 		"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "failing", "namespace": namespace},

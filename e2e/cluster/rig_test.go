@@ -115,6 +115,14 @@ func get(t *testing.T, into any, args ...string) {
 	}
 }
 
+// long skips a story with -test.short, which leaves what fits into 20 minutes.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("only without -test.short")
+	}
+}
+
 // eventually polls until cond is true. why is asked when it never is.
 func eventually(t *testing.T, limit time.Duration, what string, cond func() bool, why func() string) {
 	t.Helper()

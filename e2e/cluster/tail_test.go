@@ -269,6 +269,7 @@ func queryFinished(t *testing.T) {
 // between. Nothing else may be missing than such ends of files, and that
 // kubelet rotates must have been told.
 func TestTailRotation(t *testing.T) {
+	long(t)
 	freshNamespace(t)
 	f := tail(t, "rotated-", "pod/rotated-chatty", "--order", "arrival")
 	// The command ends at once where there is no such pod.
