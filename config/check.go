@@ -59,7 +59,7 @@ func (k *checker) all() {
 	c := k.cfg
 	k.required(reflect.ValueOf(c).Elem(), fieldsOf(reflect.TypeFor[Config]()), "")
 	k.multiline()
-	if !k.o.Incomplete {
+	if !k.o.Incomplete && k.o.Preset != "webhook" { // which handles no records
 		root, _ := k.cfg.node("").place()
 		if len(c.Inputs) == 0 && !k.given("inputs") && !k.takes() {
 			k.addf(root, 1, "there is no input: nothing would be read").Hint = "add inputs: {kubernetes: {}} or inputs: {file: {paths: [/var/log/app/*.log]}}"
