@@ -34,13 +34,16 @@ func TestConfigurationsInDocs(t *testing.T) {
 			for _, k := range topLevelKey.FindAllStringSubmatch(block, -1) {
 				keys[k[1]] = true
 			}
-			if keys["apiVersion"] || keys["resources"] || keys["volumes"] {
+			if keys["apiVersion"] || keys["resources"] || keys["volumes"] || keys["metadata"] || keys["spec"] || keys["securityContext"] || keys["initContainers"] {
 				continue // Kubernetes', not weir's
 			}
 			seen++
 			o := config.Options{Preset: "gateway", Incomplete: true}
 			if keys["store"] && !keys["outputs"] {
 				o.Preset = "store"
+			}
+			if keys["sidecar"] {
+				o.Preset = "sidecar"
 			}
 			path := filepath.Join(t.TempDir(), "weir.yaml")
 			if err := os.WriteFile(path, []byte(secretInDoc.ReplaceAllString(block, strings.Repeat("x", 40))), 0o600); err != nil {

@@ -32,7 +32,7 @@ func webhookCommand() *cobra.Command {
 		Long: `Answers the API server's admission requests: a pod with the annotations
 
   weir.dev/sidecar: stream              # or ship
-  weir.dev/files: logs:*.log            # <volume>:<pattern>[;multiline=java;parser=json;rate=500/s]
+  weir.dev/files: logs:*.log            # <volume>:<pattern>[;multiline=java]
 
 gets a native sidecar that reads these files ('weir sidecar'). Install it with
 'weir manifests webhook'. Bad annotations give warnings to whoever makes the pod,
