@@ -123,7 +123,15 @@ func (in *Input) rotateFile(c *chain, g *generation) error {
 	if err := in.copyRange(g.fd, out, 0, reclaimHead); err != nil {
 		return err
 	}
-	end := from
+	// What has waited for long may be on the disk already, and must be before it goes
+	// from the file; what comes in the last moment need not be.
+	if err := in.copyRange(g.fd, out, from, st.size); err != nil {
+		return err
+	}
+	if err := errors.Join(out.Sync(), syncDir(c.dir)); err != nil {
+		return err
+	}
+	end := st.size
 	for try := range rotateTries {
 		part, err := in.partOfLine(g.fd, from, end)
 		if err != nil {
@@ -176,6 +184,15 @@ func (in *Input) rotateFile(c *chain, g *generation) error {
 		return nil
 	}
 	return errBusy
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // partOfLine returns the bytes behind the last line feed before end, at most a little
