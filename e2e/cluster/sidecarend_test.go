@@ -43,6 +43,7 @@ func TestFailure101_JobWithNativeSidecar(t *testing.T) {
 		})
 		t.Cleanup(func() { kubectl(t, "-n", namespace, "delete", "job", j.name) })
 	}
+	var pods []string
 	for _, j := range jobs {
 		kubectl(t, "-n", namespace, "wait", "--for=condition="+j.ends, "job/"+j.name, "--timeout=120s")
 		pod := kubectl(t, "-n", namespace, "get", "pods", "-l", "job-name="+j.name, "-o", "jsonpath={.items[0].metadata.name}")
@@ -54,8 +55,9 @@ func TestFailure101_JobWithNativeSidecar(t *testing.T) {
 		if took := p.container("log").State.Terminated.FinishedAt.Sub(p.container("app").State.Terminated.FinishedAt); took > 10*time.Second {
 			t.Errorf("%s: the sidecar ended %v after the application", j.name, took)
 		}
-		streamed(t, pod)
+		pods = append(pods, pod)
 	}
+	streamed(t, pods...)
 }
 
 // slowly passes requests on to a backend that takes so many bytes of lines per second,
