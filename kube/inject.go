@@ -23,6 +23,9 @@ const (
 	AnnotationInjected = "weir.dev/injected"
 )
 
+// ownVolumes are the names of the volumes that are added.
+var ownVolumes = []string{sidecarName + "-podinfo", sidecarName + "-state", sidecarName + "-config"}
+
 // sidecarName is the name of the injected container, and of its volumes' prefix.
 const sidecarName = "weir"
 
@@ -53,6 +56,9 @@ func (o *InjectOptions) SetDefaults() error {
 		if _, err := resource.ParseQuantity(q); err != nil {
 			return fmt.Errorf("kube: %s %q is no quantity: %w", name, q, err)
 		}
+	}
+	if limit := resource.MustParse(o.MemoryLimit); limit.Cmp(resource.MustParse(o.Memory)) < 0 {
+		return fmt.Errorf("kube: the sidecar's memory limit (%s) is less than what it requests (%s)", o.MemoryLimit, o.Memory)
 	}
 	return nil
 }
@@ -106,6 +112,12 @@ func Inject(pod *corev1.Pod, o InjectOptions) (in Injection) {
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		if slices.ContainsFunc(list, func(c corev1.Container) bool { return c.Name == sidecarName }) {
 			warn("the pod has a container %q already, and gets no sidecar", sidecarName)
+			return in
+		}
+	}
+	for _, v := range pod.Spec.Volumes {
+		if slices.Contains(ownVolumes, v.Name) {
+			warn("the pod has a volume %q already, and gets no sidecar", v.Name)
 			return in
 		}
 	}
@@ -252,7 +264,7 @@ func (b *injector) mountOf(volume, container string) (*corev1.VolumeMount, strin
 		}
 		return m, ""
 	}
-	at, app := path.Join("/weir", volume), container
+	at, app := b.own(volume), container
 	for i := range b.pod.Spec.Containers {
 		c := &b.pod.Spec.Containers[i]
 		if container != "" && c.Name != container {
@@ -274,20 +286,41 @@ func (b *injector) mountOf(volume, container string) (*corev1.VolumeMount, strin
 	return &corev1.VolumeMount{Name: volume, MountPath: at}, app
 }
 
-// taken reports whether the sidecar has something at that path, or needs it itself.
-func (b *injector) taken(at string) bool {
-	at = path.Clean(at)
-	for _, own := range []string{"/", "/var/lib/weir", "/etc/weir", "/etc/podinfo", "/dev", "/weir", "/tmp"} {
-		if at == own || strings.HasPrefix(own, at+"/") {
-			return true
-		}
+// own returns where the sidecar mounts a volume that it cannot have where the
+// application has it.
+func (b *injector) own(volume string) string {
+	at := path.Join("/weir", volume)
+	for b.mounted(at) {
+		at += "-volume"
 	}
+	return at
+}
+
+// mounted reports whether a mount of the sidecar is at that path, above or below it.
+func (b *injector) mounted(at string) bool {
 	for _, m := range b.mounts {
-		if m.MountPath == at || strings.HasPrefix(m.MountPath, at+"/") || strings.HasPrefix(at, m.MountPath+"/") {
+		if within(m.MountPath, at) || within(at, m.MountPath) {
 			return true
 		}
 	}
 	return false
+}
+
+// within reports whether a path is another or lies below it.
+func within(at, above string) bool { return at == above || strings.HasPrefix(at, above+"/") }
+
+// taken reports whether the sidecar has something at that path, or needs it itself.
+func (b *injector) taken(at string) bool {
+	at = path.Clean(at)
+	if at == "/" {
+		return true
+	}
+	for _, own := range []string{"/var/lib/weir", "/etc/weir", "/etc/podinfo", "/dev", "/proc", "/sys", "/weir"} {
+		if within(own, at) || within(at, own) {
+			return true
+		}
+	}
+	return b.mounted(at)
 }
 
 // container returns the sidecar.
@@ -393,8 +426,8 @@ func (b *injector) security() *corev1.SecurityContext {
 		if !b.apps[c.Name] || c.SecurityContext == nil {
 			continue
 		}
-		if c.SecurityContext.RunAsNonRoot != nil {
-			nonRoot = nonRoot || *c.SecurityContext.RunAsNonRoot
+		if c.SecurityContext.RunAsNonRoot != nil { // it counts instead of the pod's
+			nonRoot = *c.SecurityContext.RunAsNonRoot
 		}
 		if c.SecurityContext.RunAsUser != nil {
 			s.RunAsUser = c.SecurityContext.RunAsUser
@@ -404,8 +437,10 @@ func (b *injector) security() *corev1.SecurityContext {
 		}
 		break
 	}
+	if p := b.pod.Spec.SecurityContext; nonRoot || p != nil && p.RunAsNonRoot != nil {
+		s.RunAsNonRoot = &nonRoot // also false: the pod may say true
+	}
 	if nonRoot {
-		s.RunAsNonRoot = &yes
 		if s.RunAsUser == nil {
 			user := int64(65532)
 			s.RunAsUser = &user

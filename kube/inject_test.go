@@ -186,6 +186,29 @@ func TestInjectVariants(t *testing.T) {
 				t.Errorf("%+v", c.Env)
 			}
 		}},
+		"a container that is root in a pod that is not": {func(p *corev1.Pod) {
+			no, root := false, int64(0)
+			p.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: &yes}
+			p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsNonRoot: &no, RunAsUser: &root}
+		}, func(t *testing.T, _ *corev1.Pod, c *corev1.Container) {
+			if *c.SecurityContext.RunAsNonRoot || *c.SecurityContext.RunAsUser != 0 {
+				t.Errorf("%+v", c.SecurityContext)
+			}
+		}},
+		"a volume below weir's own": {func(p *corev1.Pod) { p.Spec.Containers[0].VolumeMounts[0].MountPath = "/etc/podinfo/x" }, func(t *testing.T, _ *corev1.Pod, c *corev1.Container) {
+			if c.VolumeMounts[0].MountPath != "/weir/logs" {
+				t.Errorf("%+v", c.VolumeMounts)
+			}
+		}},
+		"one volume where another's place would be": {func(p *corev1.Pod) {
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "a", MountPath: "/weir/logs"}, {Name: "logs", MountPath: "/x", SubPath: "y"}}
+			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "a", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+			p.Annotations[AnnotationFiles] = "a:*.log,logs:*.log"
+		}, func(t *testing.T, _ *corev1.Pod, c *corev1.Container) {
+			if c.VolumeMounts[0].MountPath == c.VolumeMounts[1].MountPath {
+				t.Errorf("%+v", c.VolumeMounts)
+			}
+		}},
 		"references of the configuration": {func(p *corev1.Pod) { p.Annotations[AnnotationFiles] = "logs:${env:HOME}.log" }, func(t *testing.T, _ *corev1.Pod, c *corev1.Container) {
 			if !strings.Contains(strings.Join(c.Args, " "), "$${env:HOME}.log") {
 				t.Errorf("%q", c.Args)
@@ -250,7 +273,10 @@ func TestInjectWarnings(t *testing.T) {
 		`a part ".."`:                          set(AnnotationFiles, "logs:../x"),
 		`unknown value "cobol"`:                set(AnnotationFiles, "logs:x;multiline=cobol"),
 		`has a container "weir" already`:       func(p *corev1.Pod) { p.Spec.Containers[0].Name = "weir" },
-		"pods of Windows":                      func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} },
+		`has a volume "weir-state" already`: func(p *corev1.Pod) {
+			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "weir-state"})
+		},
+		"pods of Windows": func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} },
 		`weir.dev/files.nobody: the pod has no container "`: func(p *corev1.Pod) {
 			delete(p.Annotations, AnnotationFiles)
 			p.Annotations[AnnotationFiles+".nobody"] = "logs:x"
@@ -263,6 +289,9 @@ func TestInjectWarnings(t *testing.T) {
 		if !reflect.DeepEqual(pod, aPod(edit)) {
 			t.Errorf("%s: the pod has changed", want)
 		}
+	}
+	if err := (&InjectOptions{Image: "x", Memory: "128Mi"}).SetDefaults(); err == nil || !strings.Contains(err.Error(), "less than what it requests") {
+		t.Errorf("a limit below the request: %v", err)
 	}
 	// One wrong entry does not keep the others from being read.
 	pod, in := injected(t, aPod(set(AnnotationFiles, "logs:a.log,nothing:b.log")), o)
