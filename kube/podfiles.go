@@ -2,6 +2,7 @@ package kube
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,12 +15,8 @@ type PodFiles struct {
 	FileSpec
 }
 
-// hasFiles reports whether a pod says something about files in volumes that is for
-// who reads them from the node: a pod with a sidecar reads them itself.
+// hasFiles reports whether a pod says something about files in volumes.
 func hasFiles(o *corev1.Pod) bool {
-	if o.Annotations[AnnotationSidecar] != "" {
-		return false
-	}
 	for name := range o.Annotations {
 		if name == AnnotationFiles || strings.HasPrefix(name, AnnotationFiles+".") {
 			return true
@@ -53,15 +50,25 @@ func slimMounts(o *corev1.Pod, mounts []corev1.VolumeMount) (out []corev1.Volume
 }
 
 // files reads the annotations about files in volumes. Of what is wrong the rest is
-// kept: it must never stop the collection.
+// kept: it must never stop the collection. A pod that asks for a sidecar is read by
+// that; what is wrong with its annotations is told all the same, as who made the pod
+// may not have seen the webhook's warnings.
 func (p *Pod) files(o *corev1.Pod) {
-	if !hasFiles(o) {
+	sidecar, asks := o.Annotations[AnnotationSidecar]
+	if !hasFiles(o) && !asks {
 		return
 	}
 	wrong := func(annotation, text string) {
 		if len(p.FileErrors) < maxBadAnnotations {
 			p.FileErrors = append(p.FileErrors, annotation+": "+text)
 		}
+	}
+	switch sidecar = strings.TrimSpace(sidecar); {
+	case !asks:
+	case sidecar != "stream" && sidecar != "ship":
+		wrong(AnnotationSidecar, "it is "+strconv.Quote(shorten(sidecar))+"; want stream or ship")
+	case o.Annotations[AnnotationInjected] == "":
+		wrong(AnnotationSidecar, "the pod has no sidecar: weir's webhook is not installed, did not answer, leaves this namespace out, or found the annotations wrong")
 	}
 	for _, name := range sortedKeys(o.Annotations) {
 		container, of := strings.CutPrefix(name, AnnotationFiles+".")
@@ -86,6 +93,8 @@ func (p *Pod) files(o *corev1.Pod) {
 			case i < 0:
 				wrong(name, "the pod has no volume "+s.Volume+"; it has: "+volumeNames(o))
 				continue
+			case asks:
+				continue // the sidecar's
 			case o.Spec.Volumes[i].EmptyDir == nil:
 				wrong(name, "volume "+s.Volume+" is no emptyDir: the node's agent reads no others; weir.dev/sidecar: stream does")
 				continue

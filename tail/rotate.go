@@ -178,7 +178,7 @@ func (in *Input) rotateFile(c *chain, g *generation) error {
 		most := int64(took.Seconds() * writeSpeed)
 		in.rotations++
 		in.maybeLost += most
-		in.log.Info("a file was rotated by truncation", "file", c.container.Path, "bytes", end, "copy", path, "window", took, "lost_at_most_bytes", most)
+		in.log.Warn("a file was rotated by truncation: what was written to it in the last moment may be lost", "file", c.container.Path, "bytes", end, "copy", path, "window", took, "lost_at_most_bytes", most)
 		in.rescan(c)
 		c.nextPoll = in.now
 		return nil

@@ -136,8 +136,11 @@ func TestBadAnnotations(t *testing.T) {
 			t.Errorf("%s: no warning with %q", name, c.want)
 		}
 		kubectl(t, "-n", namespace, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
+		// Who made the pod may not have seen that: the agent tells it by an event.
+		if said := warned(t, name, "WeirAnnotationIgnored"); !strings.Contains(said, "weir.dev/") {
+			t.Errorf("%s: event %q", name, said)
+		}
 	}
-	// The agent, which reads standard output, tells it by an event.
 	startObject(t, pod("bad-parser", object{"weir.dev/parser": "jsn"}, annotatedSpec(&aside, "-lines", "10")))
 	if said := warned(t, "bad-parser", "WeirAnnotationIgnored"); !strings.Contains(said, "json") {
 		t.Error("the event does not say what would be right")
