@@ -68,7 +68,11 @@ func (p *Pod) files(o *corev1.Pod) {
 	case sidecar != "stream" && sidecar != "ship":
 		wrong(AnnotationSidecar, "it is "+strconv.Quote(shorten(sidecar))+"; want stream or ship")
 	case o.Annotations[AnnotationInjected] == "":
-		wrong(AnnotationSidecar, "the pod has no sidecar: weir's webhook is not installed, did not answer, leaves this namespace out, or found the annotations wrong")
+		defer func() {
+			if len(p.FileErrors) == 0 { // else that is why
+				wrong(AnnotationSidecar, "the pod has no sidecar: weir's webhook is not installed, did not answer, or leaves this namespace out; or weir.dev/files is missing")
+			}
+		}()
 	}
 	for _, name := range sortedKeys(o.Annotations) {
 		container, of := strings.CutPrefix(name, AnnotationFiles+".")
